@@ -1,0 +1,197 @@
+//! What readers see: the current state, the history, and the wake-ups of watchers. Backends publish into it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use stdx::Clock;
+use tokio::sync::Notify;
+
+use crate::{
+    Event, HistoryLimits, ReadError, Revision, Snapshot,
+    history::{Change, Changes, History, Moment},
+    lineage::rewind,
+    pack::Packed,
+};
+
+/// Watchers are woken at most this often,
+const WAKE_INTERVAL: Duration = Duration::from_millis(2);
+/// and less often the more of them there are: each costs a write to its connection, however many events
+/// go into it. This bounds what waking costs to a share of one processor.
+const INTERVAL_PER_WATCHER: Duration = Duration::from_micros(100);
+const MAX_WAKE_INTERVAL: Duration = Duration::from_millis(50);
+/// Past snapshots kept for those who read on at the same revision: the next page of a list.
+const PAST_SNAPSHOTS: usize = 4;
+/// A past snapshot keeps superseded values alive, so one that nobody has read for this long goes.
+const PAST_IDLE_MS: i64 = 30_000;
+
+/// The changes of one commit, ready to be seen.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub moment: Moment,
+    pub changes: Vec<(Change, Arc<Event>)>,
+}
+
+/// A change read from the journal after a restart, with the value it left.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub moment: Moment,
+    pub change: Change,
+    pub value: Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    current: ArcSwap<Snapshot>,
+    /// Locked also while `current` is replaced: under the lock the two belong together.
+    history: Mutex<History>,
+    /// With the time of their last use.
+    past: Mutex<VecDeque<(i64, Snapshot)>>,
+    published: Arc<Notify>,
+    closed: AtomicBool,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl View {
+    pub fn new(clock: Arc<dyn Clock>, current: Snapshot, history: History) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(current),
+            history: Mutex::new(history),
+            past: Mutex::default(),
+            published: Arc::default(),
+            closed: AtomicBool::new(false),
+            clock,
+        }
+    }
+
+    pub fn empty(clock: Arc<dyn Clock>, limits: HistoryLimits) -> Self {
+        Self::new(clock, Snapshot::default(), History::new(limits, 0))
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now().as_millisecond()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::clone(&self.current.load())
+    }
+
+    pub fn with_current<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.current.load())
+    }
+
+    /// Shows commits, which are in order and have led to `current`, to readers and watchers.
+    pub fn publish(&self, current: Snapshot, commits: impl IntoIterator<Item = Commit>) {
+        let now_ms = self.now_ms();
+        let oldest = {
+            let mut history = self.history.lock();
+            for commit in commits {
+                for (change, event) in commit.changes {
+                    history.push(commit.moment, change, Some(event));
+                }
+            }
+            history.trim(now_ms);
+            self.current.store(Arc::new(current));
+            history.oldest()
+        };
+        self.past.lock().retain(|(used_ms, past)| past.revision >= oldest && now_ms - used_ms < PAST_IDLE_MS);
+        self.published.notify_one();
+    }
+
+    pub fn history<T>(&self, read: impl FnOnce(&mut History, &Snapshot) -> T) -> T {
+        let mut history = self.history.lock();
+        read(&mut history, &self.current.load())
+    }
+
+    /// Gives the history the changes before its oldest ones. `false` where it wants no older ones.
+    pub fn prepend(&self, floor: Revision, older: Vec<Loaded>) -> bool {
+        self.with_current(|current| settle(&older, current));
+        self.history(|history, current| {
+            settle(&older, current);
+            history.prepend(floor, older.into_iter().map(|loaded| (loaded.moment, loaded.change)).collect())
+        })
+    }
+
+    pub fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, ReadError> {
+        let current = self.snapshot();
+        if revision >= current.revision {
+            let future = ReadError::Future { current: current.revision };
+            return if revision == current.revision { Ok(current) } else { Err(future) };
+        }
+        let now_ms = self.now_ms();
+        if let Some((used_ms, past)) = self.past.lock().iter_mut().find(|(_, past)| past.revision == revision) {
+            *used_ms = now_ms;
+            return Ok(past.clone());
+        }
+        let (current, oldest, logs) = self.history(|history, current| {
+            let changed = history.topics().filter(|(topic, _)| current.topic_revision(topic) > revision);
+            let logs: Vec<(Arc<str>, Changes)> =
+                changed.map(|(topic, log)| (Arc::clone(topic), log.changes.clone())).collect();
+            (current.clone(), history.oldest(), logs)
+        });
+        if revision < oldest {
+            return Err(ReadError::Compacted { oldest });
+        }
+        let past = rewind(&current, &logs, revision).ok_or(ReadError::Compacted { oldest: current.revision })?;
+        let mut kept = self.past.lock();
+        if kept.len() == PAST_SNAPSHOTS {
+            kept.pop_front();
+        }
+        kept.push_back((now_ms, past.clone()));
+        Ok(past)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.history(|history, _| history.logs_mut().iter_mut().for_each(|log| log.dirty = true));
+        self.wake();
+    }
+
+    /// Wakes the watchers of what has changed; how many there are.
+    fn wake(&self) -> usize {
+        let mut history = self.history.lock();
+        let mut woken = 0;
+        for log in history.logs_mut().iter_mut().filter(|log| log.dirty) {
+            log.dirty = false;
+            log.wake.send_replace(());
+            woken += log.wake.receiver_count();
+        }
+        woken
+    }
+
+    /// Wakes watchers: at once after a quiet time, and at most once in an interval after that.
+    pub async fn pace(view: Weak<Self>) {
+        while let Some(published) = view.upgrade().map(|view| Arc::clone(&view.published)) {
+            published.notified().await;
+            let woken = view.upgrade().map_or(0, |view| view.wake());
+            tokio::time::sleep(wake_interval(woken)).await;
+        }
+    }
+}
+
+fn wake_interval(watchers: usize) -> Duration {
+    let watchers = u32::try_from(watchers).unwrap_or(u32::MAX);
+    INTERVAL_PER_WATCHER.saturating_mul(watchers).clamp(WAKE_INTERVAL, MAX_WAKE_INTERVAL)
+}
+
+/// Gives changes their own values where neither the next change nor the current state leads to them.
+fn settle(older: &[Loaded], current: &Snapshot) {
+    for Loaded { change, value, .. } in older {
+        let is_current = || current.get(&change.key).is_some_and(|entry| entry.modified == change.revision);
+        if change.own.get().is_none() && change.next.load(Ordering::Acquire) == 0 && !is_current() {
+            change.own.get_or_init(|| Packed::alone(value));
+        }
+    }
+}

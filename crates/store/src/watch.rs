@@ -1,0 +1,87 @@
+//! A watcher: a cursor into a topic's log, and a wake-up.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{
+    Event, ReadError, Revision, WatchError, entry::topic_of, history::first_after, lineage::Lineage, view::View,
+};
+
+/// Events handed out at once, at most.
+const BATCH: usize = 256;
+
+#[derive(Debug)]
+pub struct Watch {
+    view: Arc<View>,
+    log: usize,
+    prefix: Box<str>,
+    /// All events up to here have been handed out.
+    cursor: Revision,
+    wake: watch::Receiver<()>,
+}
+
+impl Watch {
+    pub(crate) fn new(view: Arc<View>, prefix: &str, after: Revision) -> Result<Self, ReadError> {
+        let (log, wake) = view.history(|history, current| {
+            let log = history.topic(topic_of(prefix));
+            let oldest = history.oldest_of(log);
+            if after > current.revision {
+                return Err(ReadError::Future { current: current.revision });
+            }
+            if after < oldest {
+                return Err(ReadError::Compacted { oldest });
+            }
+            Ok((log, history.log(log).wake.subscribe()))
+        })?;
+        Ok(Self { view, log, prefix: prefix.into(), cursor: after, wake })
+    }
+
+    /// Waits for events and appends some of them, in order. Returns the revision up to which all have
+    /// been handed out. Cancelling loses nothing.
+    pub async fn next(&mut self, batch: &mut Vec<Arc<Event>>) -> Result<Revision, WatchError> {
+        let before = batch.len();
+        loop {
+            self.wake.mark_unchanged();
+            let revision = self.try_next(batch)?;
+            if batch.len() > before {
+                return Ok(revision);
+            }
+            if self.view.is_closed() || self.wake.changed().await.is_err() {
+                return Err(WatchError::Closed);
+            }
+        }
+    }
+
+    /// Like [`Watch::next`] without waiting. Where there are no events, the revision still advances: that is
+    /// a bookmark's.
+    pub fn try_next(&mut self, batch: &mut Vec<Arc<Event>>) -> Result<Revision, WatchError> {
+        let (oldest, revision, news) = self.view.history(|history, current| {
+            let changes = &history.log(self.log).changes;
+            // All that a quiet watcher needs is the revision.
+            let news = changes.back().is_some_and(|slot| slot.change.revision > self.cursor);
+            (history.oldest_of(self.log), current.revision, news.then(|| (changes.clone(), current.clone())))
+        });
+        if self.cursor < oldest {
+            return Err(WatchError::Lagged { oldest });
+        }
+        if let Some((changes, current)) = news {
+            let lineage = Lineage { changes: &changes, current: &current };
+            let full = batch.len() + BATCH;
+            for index in first_after(&changes, self.cursor)..changes.len() {
+                let change = &changes[index].change;
+                // A commit's events are not torn apart: the cursor lies between revisions.
+                if batch.len() >= full && change.revision > self.cursor {
+                    return Ok(self.cursor);
+                }
+                if change.key.starts_with(&*self.prefix) {
+                    let lagged = WatchError::Lagged { oldest: revision };
+                    batch.push(lineage.event(index).ok_or(lagged)?);
+                }
+                self.cursor = change.revision;
+            }
+        }
+        self.cursor = revision;
+        Ok(revision)
+    }
+}
