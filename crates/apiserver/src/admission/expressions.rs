@@ -1,0 +1,201 @@
+//! The expressions of admission: the variables they see, and match conditions.
+
+use std::{rc::Rc, sync::LazyLock};
+
+use api::resource::Resource;
+use serde_json::{Value as Json, json};
+
+use super::{Request, matching::operation};
+use crate::cel::{
+    Budget, CONDITIONS_LIMIT, Failure, Program, Value, compile,
+    library::access::{Access, Asker, Authorizer, ResourceRequest},
+    types::{Declared, Type},
+};
+
+/// The variables of all admission expressions with their types.
+pub static VARIABLES: LazyLock<Vec<(Box<str>, Declared)>> = LazyLock::new(|| {
+    let of_access = |name| Type::Opaque(name);
+    let known = [
+        ("object", Type::Dyn),
+        ("oldObject", Type::Dyn),
+        ("request", request_type()),
+        ("params", Type::Dyn),
+        ("namespaceObject", Type::Dyn),
+        ("authorizer", of_access("kubernetes.authorization.Authorizer")),
+        ("authorizer.requestResource", of_access("kubernetes.authorization.ResourceCheck")),
+    ];
+    known.into_iter().map(|(name, ty)| (name.into(), Declared::unbounded(ty))).collect()
+});
+
+fn request_type() -> Type {
+    let texts =
+        |name: &str, fields: &[&'static str]| Type::object(name, fields.iter().map(|field| (*field, Type::String)));
+    let kind = || texts("kubernetes.GroupVersionKind", &["group", "version", "kind"]);
+    let resource = || texts("kubernetes.GroupVersionResource", &["group", "version", "resource"]);
+    let user = [
+        ("username", Type::String),
+        ("uid", Type::String),
+        ("groups", Type::list(Type::String)),
+        ("extra", Type::map(Type::String, Type::list(Type::String))),
+    ];
+    Type::object(
+        "kubernetes.AdmissionRequest",
+        [
+            ("kind", kind()),
+            ("resource", resource()),
+            ("subResource", Type::String),
+            ("requestKind", kind()),
+            ("requestResource", resource()),
+            ("requestSubResource", Type::String),
+            ("name", Type::String),
+            ("namespace", Type::String),
+            ("operation", Type::String),
+            ("userInfo", Type::object("kubernetes.UserInfo", user)),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    )
+}
+
+static REQUEST: LazyLock<Type> = LazyLock::new(request_type);
+
+/// The `request` variable, as an AdmissionReview would show it to a webhook.
+pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
+    let kind =
+        |resource: &Resource| json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
+    let plural = |resource: &Resource| json!({"group": resource.group, "version": resource.version, "resource": resource.plural});
+    let user = request.user;
+    let mut user_info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        user_info["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        user_info["extra"] = json!(user.extra);
+    }
+    let mut document = json!({
+        "kind": kind(matched),
+        "resource": plural(matched),
+        "requestKind": kind(request.resource),
+        "requestResource": plural(request.resource),
+        "name": request.name,
+        "namespace": request.namespace,
+        "operation": operation(request.operation),
+        "userInfo": user_info,
+        "dryRun": request.dry_run,
+        "options": request.options,
+    });
+    if !request.subresource.is_empty() {
+        document["subResource"] = request.subresource.into();
+        document["requestSubResource"] = request.subresource.into();
+    }
+    document
+}
+
+/// What the variables of one request are made from.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub object: &'a Json,
+    pub old: &'a Json,
+    pub request: &'a Json,
+    pub params: &'a Json,
+    pub namespace: &'a Json,
+    pub authorizer: &'a dyn Authorizer,
+    pub user: &'a crate::identity::User,
+}
+
+impl<'a> Facts<'a> {
+    pub fn variables(&self) -> Vec<(&'static str, Value<'a>)> {
+        let asker = Asker { authorizer: self.authorizer, user: self.user.clone() };
+        let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+        let resource = &self.request["requestResource"];
+        let target = ResourceRequest {
+            group: text(&resource["group"]),
+            resource: text(&resource["resource"]),
+            subresource: text(&self.request["subResource"]),
+            namespace: text(&self.request["namespace"]),
+            name: text(&self.request["name"]),
+        };
+        vec![
+            ("object", Value::untyped(self.object)),
+            ("oldObject", Value::untyped(self.old)),
+            ("request", Value::read(self.request, &REQUEST)),
+            ("params", Value::untyped(self.params)),
+            ("namespaceObject", Value::untyped(self.namespace)),
+            ("authorizer", Value::Access(Rc::new(Access::Authorizer(asker.clone())))),
+            ("authorizer.requestResource", Value::Access(Rc::new(Access::Resource { asker, request: target }))),
+        ]
+    }
+}
+
+/// `matchConditions`: all must be true.
+#[derive(Debug, Default)]
+pub struct Conditions(Vec<(Box<str>, Result<Program, String>)>);
+
+/// What match conditions say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Matches,
+    /// The condition of this name is false.
+    Excludes(String),
+    /// None is false, and at least one could not be evaluated.
+    Fails(String),
+}
+
+impl Conditions {
+    pub fn compile(conditions: &Json) -> Self {
+        let list = conditions.as_array().into_iter().flatten();
+        Self(
+            list.map(|condition| {
+                let source = condition["expression"].as_str().unwrap_or_default();
+                (condition["name"].as_str().unwrap_or_default().into(), boolean(source, &VARIABLES))
+            })
+            .collect(),
+        )
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn evaluate(&self, facts: &Facts<'_>) -> Verdict {
+        let variables = facts.variables();
+        let budget = Budget::new(CONDITIONS_LIMIT);
+        let mut problems = Vec::new();
+        for (name, program) in &self.0 {
+            let result = match program {
+                Ok(program) => program.evaluate(&variables, &budget).map_err(|failure| failure.to_string()),
+                Err(problem) => Err(problem.clone()),
+            };
+            match result {
+                Ok(Value::Bool(true)) => {}
+                Ok(Value::Bool(false)) => return Verdict::Excludes(name.to_string()),
+                Ok(_) => problems.push(Failure::NoOverload.to_string()),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match problems.len() {
+            0 => Verdict::Matches,
+            1 => Verdict::Fails(problems.remove(0)),
+            _ => Verdict::Fails(format!("[{}]", problems.join(", "))),
+        }
+    }
+}
+
+/// Compiles an expression whose value must be true or false.
+pub fn boolean(source: &str, variables: &[(Box<str>, Declared)]) -> Result<Program, String> {
+    typed(source, variables, &[Type::Bool], "must evaluate to bool")
+}
+
+/// Compiles an expression whose value must be of one of these types.
+pub fn typed(
+    source: &str,
+    variables: &[(Box<str>, Declared)],
+    types: &[Type],
+    otherwise: &str,
+) -> Result<Program, String> {
+    let program =
+        compile(source, variables).map_err(|error| format!("compilation failed: {}", error.describe(source)))?;
+    let same = |ty: &Type| std::mem::discriminant(ty) == std::mem::discriminant(&program.result);
+    let fits = program.result.is_dyn() || types.iter().any(same);
+    if fits { Ok(program) } else { Err(otherwise.to_owned()) }
+}

@@ -1,0 +1,232 @@
+//! Admission: what is done to, and asked of, a write between decoding and committing.
+//!
+//! A plug-in is one file. What it decides is a function of the request and the cluster's state; none
+//! keeps state of its own but the quota's ledger and the webhooks' connections.
+
+pub mod asking;
+pub mod certificates;
+pub mod default_class;
+pub mod escalation;
+pub mod expressions;
+pub mod limit_ranger;
+pub mod matching;
+pub mod namespace_lifecycle;
+pub mod node_restriction;
+pub mod node_taint;
+pub mod pod_resize;
+pub mod pod_security;
+pub mod pod_topology_labels;
+pub mod policy;
+pub mod priority;
+pub mod resource_quota;
+pub mod runtime_class;
+pub mod service_account;
+pub mod storage_protection;
+pub mod tolerations;
+pub mod volume_resize;
+pub mod webhook;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use api::{
+    resource::Resource,
+    status::{Status, Subject},
+};
+use serde_json::Value;
+use stdx::{Clock, Random};
+
+use crate::{audit::Annotations, authz::Authorizer, cluster::Cluster, identity::User};
+
+/// A write on its way to the store.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub operation: Operation,
+    pub resource: &'a Resource,
+    /// Empty for the resource itself.
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    /// Empty where the name is still to be generated.
+    pub name: &'a str,
+    pub user: &'a User,
+    pub dry_run: bool,
+    /// `CreateOptions`, `UpdateOptions`, `DeleteOptions` as sent, or Null.
+    pub options: &'a Value,
+    /// The object as it would be stored; Null on delete. Mutating plug-ins change it. For `connect` and
+    /// subresources with a body of their own (`Eviction`, `Binding`, `TokenRequest`) it is that body.
+    pub object: Value,
+    /// The object as it is stored; Null on create.
+    pub old: Value,
+    /// Sent to the client as `Warning` headers.
+    pub warnings: Vec<String>,
+    /// Written to the audit log.
+    pub annotations: Annotations,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+impl Request<'_> {
+    /// Whether this is about the resource itself, in any version.
+    pub fn is_on(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_empty() && self.is_about(group, plural)
+    }
+
+    /// Whether this is about the resource or one of its subresources.
+    pub fn is_about(&self, group: &str, plural: &str) -> bool {
+        &*self.resource.group == group && &*self.resource.plural == plural
+    }
+
+    pub fn creates(&self, group: &str, plural: &str) -> bool {
+        self.operation == Operation::Create && self.is_on(group, plural)
+    }
+
+    /// `pods "web" is forbidden: …`
+    pub fn forbidden(&self, detail: impl AsRef<str>) -> Status {
+        Status::forbidden(self.subject(), detail)
+    }
+
+    pub fn subject(&self) -> Subject<'_> {
+        let metadata = &self.object["metadata"];
+        let names = [Some(self.name), metadata["name"].as_str(), metadata["generateName"].as_str()];
+        let name = names.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("Unknown");
+        Subject { group: &self.resource.group, resource: &self.resource.plural, name }
+    }
+}
+
+/// A plug-in. All plug-ins mutate, in order; then all validate.
+#[async_trait::async_trait]
+pub trait Plugin: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    async fn mutate(&self, _request: &mut Request<'_>, _cluster: &dyn Cluster) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn validate(&self, _request: &mut Request<'_>, _cluster: &dyn Cluster) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The plug-ins of one server, in their order.
+#[derive(Default)]
+pub struct Chain(Vec<Box<dyn Plugin>>);
+
+impl Chain {
+    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        Self(plugins)
+    }
+
+    /// Lets every plug-in change the object; says whether one did.
+    pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<bool, Status> {
+        let before = request.object.clone();
+        self.run(request, cluster).await?;
+        Ok(request.object != before)
+    }
+
+    /// [`Chain::mutate`] for who need not know whether something changed.
+    async fn run(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        for plugin in &self.0 {
+            plugin.mutate(request, cluster).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        for plugin in &self.0 {
+            plugin.validate(request, cluster).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the plug-ins of a stock kube-apiserver decide, in its order (`AllOrderedPlugins`), with
+/// NodeRestriction, which kubeadm adds. Webhooks and quota come last: they see what the others made.
+pub fn default_chain(
+    authorizer: Arc<dyn Authorizer>,
+    kinds: Arc<dyn matching::Kinds>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Chain {
+    let built_in = Chain::new(built_in(&authorizer, &random));
+    let policies = policy::ValidatingAdmissionPolicy::new(Arc::clone(&kinds), Arc::clone(&authorizer));
+    let around = webhook::Surroundings { kinds, authorizer, random };
+    Chain::new(vec![
+        Box::new(webhook::MutatingWebhooks::new(built_in, around.clone())),
+        Box::new(policies),
+        Box::new(webhook::ValidatingWebhooks::new(around)),
+        Box::new(resource_quota::ResourceQuota::new(clock)),
+    ])
+}
+
+fn built_in(authorizer: &Arc<dyn Authorizer>, random: &Arc<dyn Random>) -> Vec<Box<dyn Plugin>> {
+    vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(escalation::Escalation::new(Arc::clone(authorizer))),
+        Box::new(limit_ranger::LimitRanger),
+        Box::new(service_account::ServiceAccount::new(Arc::clone(random))),
+        Box::new(node_restriction::NodeRestriction::new(Arc::clone(authorizer))),
+        Box::new(node_taint::TaintNodesByCondition),
+        Box::new(pod_security::PodSecurity),
+        Box::new(priority::Priority),
+        Box::new(tolerations::DefaultTolerationSeconds),
+        Box::new(default_class::DefaultStorageClass),
+        Box::new(storage_protection::StorageObjectInUseProtection),
+        Box::new(volume_resize::PersistentVolumeClaimResize),
+        Box::new(runtime_class::RuntimeClass),
+        Box::new(certificates::CertificateApproval(Arc::clone(authorizer))),
+        Box::new(certificates::CertificateSigning(Arc::clone(authorizer))),
+        Box::new(certificates::ClusterTrustBundleAttest(Arc::clone(authorizer))),
+        Box::new(certificates::CertificateSubjectRestriction),
+        Box::new(default_class::DefaultIngressClass),
+        Box::new(pod_topology_labels::PodTopologyLabels),
+        Box::new(pod_resize::PodResizeValidator),
+    ]
+}
+
+/// The strings of a list.
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn elements(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The list at a field, which is made where there is none. Objects of built-in kinds have been checked
+/// against their types; what is no object stays as it is.
+fn list_at<'v>(parent: &'v mut Value, field: &str) -> Option<&'v mut Vec<Value>> {
+    let list = parent.as_object_mut()?.entry(field).or_insert(Value::Null);
+    if list.is_null() {
+        *list = Value::Array(Vec::new());
+    }
+    list.as_array_mut()
+}
+
+/// Sets a field of what is an object, or is absent.
+fn set(parent: &mut Value, field: &str, value: impl Into<Value>) {
+    if parent.is_null() {
+        *parent = Value::Object(serde_json::Map::new());
+    }
+    if let Some(fields) = parent.as_object_mut() {
+        fields.insert(field.to_owned(), value.into());
+    }
+}
+
+/// Several problems in one text: `[a, b]`, or the only one.
+fn joined(mut problems: Vec<String>) -> String {
+    let mut seen = std::collections::HashSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    if problems.len() == 1 { problems.remove(0) } else { format!("[{}]", problems.join(", ")) }
+}

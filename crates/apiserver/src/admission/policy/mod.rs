@@ -1,0 +1,245 @@
+//! ValidatingAdmissionPolicy: policies in CEL, bound to requests and parameters by bindings.
+//! Policies are compiled once for each state of the cluster they are in.
+
+mod compiled;
+mod decide;
+mod params;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug},
+    sync::Arc,
+};
+
+use api::status::{Status, Subject};
+use serde_json::{Value, json};
+
+use super::{
+    Plugin, Request,
+    asking::Asking,
+    expressions::{Facts, request_document},
+    matching::{Kinds, Matched, in_version, is_namespace},
+};
+use crate::{
+    authz::Authorizer,
+    cluster::{Cluster, Derived},
+};
+use compiled::{Binding, Policies, Policy};
+use decide::Decision;
+
+pub const POLICIES: &str = "validatingadmissionpolicies.admissionregistration.k8s.io";
+pub const BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
+
+/// Resources no policy is asked about: reviews, which store nothing, and the policies themselves.
+const EXEMPT: [(&str, &str); 10] = [
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+];
+
+/// Bytes that an audit annotation may have.
+const MAX_AUDIT_BYTES: usize = 10 * 1024;
+
+pub struct ValidatingAdmissionPolicy {
+    kinds: Arc<dyn Kinds>,
+    authorizer: Arc<dyn Authorizer>,
+    policies: Derived<Policies>,
+}
+
+impl Debug for ValidatingAdmissionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidatingAdmissionPolicy").finish_non_exhaustive()
+    }
+}
+
+impl ValidatingAdmissionPolicy {
+    pub fn new(kinds: Arc<dyn Kinds>, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { kinds, authorizer, policies: Derived::new(&[POLICIES, BINDINGS], Policies::compile) }
+    }
+
+    /// Asks all policies; the first denial answers the request.
+    fn judge(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let resource = request.resource;
+        if EXEMPT.contains(&(&resource.group, &resource.plural)) {
+            return Ok(());
+        }
+        let policies = self.policies.get(cluster);
+        let mut outcome = Outcome::default();
+        for policy in &policies.0 {
+            let Some(matched) = policy.matcher_result(request, cluster, &*self.kinds, &mut outcome) else { continue };
+            for binding in &policy.bindings {
+                self.bind(policy, binding, &matched, request, cluster, &mut outcome);
+            }
+            for (key, values) in std::mem::take(&mut outcome.annotations) {
+                request.annotations.add(format!("{}/{key}", policy.name), values.join(", "));
+            }
+        }
+        for failure in std::mem::take(&mut outcome.failures) {
+            request.annotations.add("validation.policy.admission.k8s.io/validation_failure", failure);
+        }
+        request.warnings.append(&mut outcome.warnings);
+        outcome.denial.map_or(Ok(()), |denial| Err(denial.into_status(request)))
+    }
+
+    fn bind(
+        &self,
+        policy: &Policy,
+        binding: &Binding,
+        matched: &Matched,
+        request: &Request<'_>,
+        cluster: &dyn Cluster,
+        outcome: &mut Outcome,
+    ) {
+        match &binding.matcher {
+            Ok(matcher) if matcher.matches(request, cluster, &*self.kinds).is_none() => return,
+            Ok(_) => {}
+            Err(problem) => return outcome.misconfigured(policy, Some(binding), problem),
+        }
+        let params = match params::collect(policy, binding, request, cluster, &*self.kinds) {
+            Ok(params) => params,
+            Err(problem) => return outcome.misconfigured(policy, Some(binding), &problem),
+        };
+        let resource = match matched {
+            Matched::AsRequested => request.resource,
+            Matched::As(other) => other,
+        };
+        let converted = matches!(matched, Matched::As(_)).then(|| {
+            (
+                in_version(&request.object, request.resource, resource),
+                in_version(&request.old, request.resource, resource),
+            )
+        });
+        let (object, old) = converted.as_ref().map_or((&request.object, &request.old), |(object, old)| (object, old));
+        let namespace = (!request.namespace.is_empty() && !is_namespace(request.resource))
+            .then(|| cluster.get("namespaces", None, request.namespace))
+            .flatten();
+        let document = request_document(request, resource);
+        for params in &params {
+            let facts = Facts {
+                object,
+                old,
+                request: &document,
+                params,
+                namespace: namespace.as_deref().unwrap_or(&Value::Null),
+                authorizer: &Asking { authorizer: &*self.authorizer, cluster },
+                user: request.user,
+            };
+            let judged = decide::judge(policy, &facts);
+            for (index, decision) in judged.decisions.into_iter().enumerate() {
+                outcome.take(policy, binding, index, decision);
+            }
+            for (key, value) in judged.annotations {
+                match value {
+                    Ok(mut value) => {
+                        value.truncate(value.floor_char_boundary(MAX_AUDIT_BYTES));
+                        let values = outcome.annotations.entry(key).or_default();
+                        if !values.contains(&value) {
+                            values.push(value);
+                        }
+                    }
+                    Err(problem) => outcome.deny(policy, Some(binding), &problem, None),
+                }
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Plugin for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
+    async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        self.judge(request, cluster)
+    }
+}
+
+/// What the policies have said so far.
+#[derive(Debug, Default)]
+struct Outcome {
+    denial: Option<Denial>,
+    warnings: Vec<String>,
+    /// Of the policy at hand.
+    annotations: BTreeMap<String, Vec<String>>,
+    /// Failures that are to be audited.
+    failures: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Denial {
+    message: String,
+    reason: Option<String>,
+}
+
+impl Outcome {
+    fn deny(&mut self, policy: &Policy, binding: Option<&Binding>, message: &str, reason: Option<String>) {
+        if self.denial.is_some() {
+            return;
+        }
+        let bound = binding.map_or(String::new(), |binding| format!(" with binding '{}'", binding.name));
+        let message = format!("ValidatingAdmissionPolicy '{}'{bound} denied request: {message}", policy.name);
+        self.denial = Some(Denial { message, reason });
+    }
+
+    /// What cannot be configured counts as the failure policy says.
+    fn misconfigured(&mut self, policy: &Policy, binding: Option<&Binding>, problem: &str) {
+        if policy.fails_closed {
+            let what = if binding.is_some() { "binding" } else { "policy" };
+            self.deny(policy, binding, &format!("failed to configure {what}: {problem}"), None);
+        }
+    }
+
+    fn take(&mut self, policy: &Policy, binding: &Binding, index: usize, decision: Decision) {
+        let Decision::Deny { message, reason } = decision else { return };
+        for action in &binding.actions {
+            match &**action {
+                "Deny" => self.deny(policy, Some(binding), &message, reason.clone()),
+                "Warn" => self.warnings.push(format!(
+                    "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
+                    policy.name, binding.name
+                )),
+                "Audit" => self.failures.push(
+                    json!([{
+                        "message": message,
+                        "policy": policy.name,
+                        "binding": binding.name,
+                        "expressionIndex": index,
+                        "validationActions": binding.actions,
+                    }])
+                    .to_string(),
+                ),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Denial {
+    fn into_status(self, request: &Request<'_>) -> Status {
+        let resource = request.resource;
+        let subject = Subject { group: &resource.group, resource: &resource.plural, name: request.name };
+        let mut status = Status::forbidden(subject, &self.message);
+        (status.reason, status.code) = match self.reason.as_deref() {
+            Some("Unauthorized") => ("Unauthorized", 401),
+            Some("Forbidden") => ("Forbidden", 403),
+            Some("RequestEntityTooLarge") => ("RequestEntityTooLarge", 413),
+            _ => ("Invalid", 422),
+        };
+        if let Some(details) = &mut status.details {
+            details["causes"] = json!([{"message": self.message}]);
+        }
+        status
+    }
+}

@@ -1,0 +1,177 @@
+//! The audit log: one line of JSON for each finished request (audit.k8s.io/v1 `Event`, level Metadata).
+//!
+//! Lines go through a bounded queue to a writer of their own. A full queue makes requests wait, and a
+//! failing disk is said in the server's log: a gap is never silent.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use api::status::Status;
+use http::{StatusCode, header, request::Parts};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use stdx::Random;
+
+use crate::{
+    http::{listener::Peer, target::Target},
+    identity::User,
+};
+
+const QUEUE_LINES: usize = 10_000;
+
+/// Where lines go; without a file only the ids of requests are made.
+pub struct Audit {
+    lines: Option<std::sync::mpsc::SyncSender<String>>,
+    random: Arc<dyn Random>,
+}
+
+/// What admission notes about a request; all clones are one list.
+#[derive(Debug, Clone, Default)]
+pub struct Annotations(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Annotations {
+    pub fn add(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.0.lock().push((key.into(), value.into()));
+    }
+
+    /// What has been noted so far.
+    pub fn noted(&self) -> Vec<(String, String)> {
+        self.0.lock().clone()
+    }
+}
+
+/// A request on its way.
+pub struct Record {
+    id: String,
+    pub annotations: Annotations,
+    event: Option<Box<Value>>,
+}
+
+impl Audit {
+    pub fn off(random: Arc<dyn Random>) -> Self {
+        Self { lines: None, random }
+    }
+
+    /// Appends to `path`; a file that cannot be opened is an error at start, not later.
+    pub fn to_file(path: &Path, random: Arc<dyn Random>) -> std::io::Result<Self> {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<String>(QUEUE_LINES);
+        let path: PathBuf = path.to_owned();
+        thread::Builder::new().name("audit".into()).spawn(move || {
+            for mut line in receiver {
+                line.push('\n');
+                if let Err(error) = file.write_all(line.as_bytes()) {
+                    tracing::error!(path = %path.display(), %error, "the audit log cannot be written; a request is missing there");
+                }
+            }
+        })?;
+        Ok(Self { lines: Some(sender), random })
+    }
+
+    pub fn begin(&self, parts: &Parts, peer: &Peer, target: &Target, now: Timestamp) -> Record {
+        // A client's own id is kept, so that it can be followed through several servers.
+        let given = parts.headers.get("audit-id").and_then(|id| id.to_str().ok());
+        let id = given.filter(|id| !id.is_empty() && id.len() <= 64).map_or_else(|| self.random.uuid(), str::to_owned);
+        let event = self.lines.as_ref().map(|_| Box::new(event(&id, parts, peer, target, now)));
+        Record { id, annotations: Annotations::default(), event }
+    }
+
+    pub fn end(&self, record: Record, status: StatusCode, now: Timestamp) {
+        let (Some(lines), Some(mut event)) = (&self.lines, record.event) else { return };
+        for (key, value) in record.annotations.noted() {
+            event["annotations"][key] = value.into();
+        }
+        event["stageTimestamp"] = now.to_string().into();
+        event["responseStatus"]["code"] = status.as_u16().into();
+        let line = event.to_string();
+        if let Err(std::sync::mpsc::TrySendError::Full(line)) = lines.try_send(line) {
+            // The disk is slower than the clients: they wait for it.
+            let send = || drop(lines.send(line));
+            match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+                Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(send),
+                _ => send(),
+            }
+        }
+    }
+}
+
+fn event(id: &str, parts: &Parts, peer: &Peer, target: &Target, now: Timestamp) -> Value {
+    let mut event = json!({
+        "kind": "Event",
+        "apiVersion": "audit.k8s.io/v1",
+        "level": "Metadata",
+        "auditID": id,
+        "stage": "ResponseComplete",
+        "requestURI": parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
+        "sourceIPs": [peer.address.ip().to_string()],
+        "requestReceivedTimestamp": now.to_string(),
+        "responseStatus": {"metadata": {}},
+        "annotations": {},
+    });
+    if let Some(agent) = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        event["userAgent"] = agent.into();
+    }
+    match target {
+        Target::Path => event["verb"] = parts.method.as_str().to_ascii_lowercase().into(),
+        Target::Resource(resource) => {
+            event["verb"] = resource.verb.into();
+            let members = [
+                ("resource", &resource.resource),
+                ("namespace", &resource.namespace),
+                ("name", &resource.name),
+                ("apiGroup", &resource.group),
+                ("apiVersion", &resource.version),
+                ("subresource", &resource.subresource),
+            ];
+            let members = members.into_iter().filter(|(_, value)| !value.is_empty());
+            event["objectRef"] = members.map(|(name, value)| (name.to_owned(), Value::from(value.as_str()))).collect();
+        }
+    }
+    event
+}
+
+impl Record {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn user(&mut self, user: &User) {
+        if let Some(event) = &mut self.event {
+            event["user"] = user_info(user);
+        }
+    }
+
+    /// Names who the user acts as, where that is somebody else.
+    pub fn acting_as(&mut self, user: &User) {
+        if let Some(event) = &mut self.event {
+            let acting = user_info(user);
+            if event["user"] != acting {
+                event["impersonatedUser"] = acting;
+            }
+        }
+    }
+
+    pub fn refused(&mut self, status: &Status) {
+        if let Some(event) = &mut self.event {
+            event["responseStatus"]["status"] = "Failure".into();
+            event["responseStatus"]["reason"] = status.reason.into();
+            event["responseStatus"]["message"] = status.message.as_str().into();
+        }
+    }
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}

@@ -1,0 +1,74 @@
+//! Regular expressions. The engine is linear in the text; compiling is bounded in size and charged.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use regex::{Regex, RegexBuilder};
+
+use super::{Cost, Entry, entry};
+use crate::cel::{Budget, Failure, value::Value};
+
+pub const TABLE: &[Entry] = &[
+    entry(&["string.matches(string): bool", "matches(string, string): bool"], Cost::Pattern, |values, budget| {
+        match values {
+            [Value::String(text), Value::String(pattern)] => Ok(Value::Bool(charged(pattern, budget)?.is_match(text))),
+            _ => Err(Failure::NoOverload),
+        }
+    }),
+    entry(&["string.find(string): string"], Cost::Pattern, |values, budget| match values {
+        [Value::String(text), Value::String(pattern)] => {
+            Ok(Value::text(charged(pattern, budget)?.find(text).map_or("", |found| found.as_str())))
+        }
+        _ => Err(Failure::NoOverload),
+    }),
+    entry(
+        &["string.findAll(string): list<string>", "string.findAll(string, int): list<string>"],
+        Cost::Pattern,
+        |values, budget| {
+            let (text, pattern, limit) = match values {
+                [Value::String(text), Value::String(pattern)] => (text, pattern, usize::MAX),
+                [Value::String(text), Value::String(pattern), Value::Int(limit)] => {
+                    (text, pattern, usize::try_from(*limit).unwrap_or(usize::MAX))
+                }
+                _ => return Err(Failure::NoOverload),
+            };
+            let regex = charged(pattern, budget)?;
+            let found: Vec<Value<'_>> =
+                regex.find_iter(text).take(limit).map(|found| Value::text(found.as_str())).collect();
+            budget.spend(found.len() as u64)?;
+            Ok(Value::list(found))
+        },
+    ),
+];
+
+/// Bytes that a compiled pattern may take.
+const MAX_PROGRAM_BYTES: usize = 1 << 20;
+/// Patterns that a thread remembers; most are literals, used again and again.
+const REMEMBERED: usize = 64;
+/// What compiling a pattern that is not remembered costs.
+const COMPILATION: u64 = 500;
+
+thread_local! {
+    static COMPILED: RefCell<HashMap<Box<str>, Regex>> = RefCell::default();
+}
+
+fn charged(pattern: &str, budget: &Budget) -> Result<Regex, Failure> {
+    let known = COMPILED.with_borrow(|known| known.get(pattern).cloned());
+    if let Some(regex) = known {
+        return Ok(regex);
+    }
+    budget.spend(COMPILATION)?;
+    let regex = compiled(pattern).map_err(Failure::Error)?;
+    COMPILED.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(pattern.into(), regex.clone());
+    });
+    Ok(regex)
+}
+
+pub fn compiled(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).size_limit(MAX_PROGRAM_BYTES).dfa_size_limit(MAX_PROGRAM_BYTES).build().map_err(
+        |error| format!("error parsing regexp: {}", error.to_string().lines().last().unwrap_or_default().trim()),
+    )
+}

@@ -1,0 +1,20 @@
+//! Custom resources: what a definition may say, and what it makes the server do.
+//!
+//! A definition becomes a [`schema::Schema`] once; the type for the document algorithms, the value
+//! validation and the CEL rules all come from it. Not here: serving instances, which is the generic
+//! path of every resource.
+
+pub mod definition;
+pub mod formats;
+pub mod row;
+pub mod rules;
+pub mod schema;
+pub mod status;
+
+pub(crate) mod declare;
+mod properties;
+mod structural;
+mod validate;
+
+#[cfg(test)]
+mod tests;

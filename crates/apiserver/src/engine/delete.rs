@@ -1,0 +1,247 @@
+//! Delete: at once, gracefully, or as soon as the last finalizer is gone.
+
+use api::{
+    field::{FieldError, Path},
+    resource::Resource,
+    status::{Status, Subject},
+};
+use serde_json::{Value, json};
+use store::{CommitError, Durability};
+
+use super::{
+    Caller, Engine, Target, Written, document_of,
+    list::ListOptions,
+    write::{commit_error, replacement},
+};
+use crate::admission;
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// `metav1.DeleteOptions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    pub grace_period_seconds: Option<i64>,
+    pub propagation: Option<Propagation>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+/// What became of the object.
+#[derive(Debug)]
+pub enum Deleted {
+    /// It is gone; its last state.
+    Gone(Written),
+    /// It is marked, and goes when its grace period or its finalizers end.
+    Pending(Written),
+}
+
+impl DeleteOptions {
+    /// From the body of the request (Null where there is none); query parameters are merged by the caller.
+    pub fn parse(body: &Value) -> Result<Self, Status> {
+        let mut errors = Vec::new();
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let orphan = body["orphanDependents"].as_bool();
+        let policy = text(&body["propagationPolicy"]);
+        let propagation = match (orphan, policy.as_deref()) {
+            (Some(_), Some(_)) => {
+                errors.push(FieldError::invalid(
+                    &Path::new("propagationPolicy"),
+                    body["propagationPolicy"].clone(),
+                    "orphanDependents and deletionPropagation cannot be both set",
+                ));
+                None
+            }
+            (Some(true), None) | (None, Some("Orphan")) => Some(Propagation::Orphan),
+            (Some(false), None) | (None, Some("Background")) => Some(Propagation::Background),
+            (None, Some("Foreground")) => Some(Propagation::Foreground),
+            (None, None) => None,
+            (None, Some(other)) => {
+                let path = Path::new("propagationPolicy");
+                errors.push(FieldError::not_supported(&path, other, &["Foreground", "Background", "Orphan", "nil"]));
+                None
+            }
+        };
+        if !errors.is_empty() {
+            let subject = Subject { group: "meta.k8s.io", resource: "DeleteOptions", name: "" };
+            return Err(Status::invalid(subject, &errors));
+        }
+        Ok(Self {
+            grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+            propagation,
+            uid: text(&body["preconditions"]["uid"]),
+            resource_version: text(&body["preconditions"]["resourceVersion"]),
+            dry_run: body["dryRun"].as_array().is_some_and(|words| !words.is_empty()),
+        })
+    }
+
+    fn check(&self, target: &Target, document: &Value) -> Result<(), Status> {
+        let metadata = &document["metadata"];
+        for (what, fate, expected, actual) in [
+            ("UID", "deleted and then recreated", &self.uid, &metadata["uid"]),
+            ("ResourceVersion", "modified", &self.resource_version, &metadata["resourceVersion"]),
+        ] {
+            let actual = actual.as_str().unwrap_or_default();
+            if let Some(expected) = expected.as_deref().filter(|expected| *expected != actual) {
+                return Err(Status::conflict(
+                    target.kind_subject(&target.name),
+                    format!(
+                        "the {what} in the precondition ({expected}) does not match the {what} in record ({actual}). \
+                         The object might have been {fate}"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    pub async fn delete(&self, target: &Target, caller: &Caller, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let mut admitted = false;
+        loop {
+            let entry = self.entry(target)?;
+            let old = document_of(&target.resource, &entry)?;
+            options.check(target, &old)?;
+            if !admitted {
+                let operation = admission::Operation::Delete;
+                let mut request = self.admission_request(operation, target, caller, Value::Null, old.clone());
+                self.admission.mutate(&mut request, self).await?;
+                self.admission.validate(&mut request, self).await?;
+                admitted = true;
+            }
+            let (new, gone) = mark(&target.resource, &old, options, self.clock.now().as_second());
+            if !gone && new == old {
+                return Ok(Deleted::Pending(Written::unchanged(entry)));
+            }
+            if options.dry_run || caller.dry_run {
+                let written = Written::unsaved(new, false, Vec::new());
+                return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });
+            }
+            let template = self.encode(target, new);
+            match self.store.commit(replacement(&entry, template, gone, Durability::Durable)).await {
+                Ok(committed) => {
+                    let written = Written::saved(&committed, false, Vec::new());
+                    return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });
+                }
+                // Somebody else wrote in between: decide again on what is there now.
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(commit_error(&error)),
+            }
+        }
+    }
+
+    /// Deletes what is selected, one object after the other; returns what was there.
+    pub async fn delete_collection(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        selection: &ListOptions,
+        options: &DeleteOptions,
+    ) -> Result<Vec<Written>, Status> {
+        let page = self.page(target, selection)?;
+        let mut deleted = Vec::with_capacity(page.entries.len());
+        for entry in page.entries {
+            let mut one = target.clone();
+            let mut segments = entry.key.rsplit('/');
+            one.name = segments.next().unwrap_or_default().to_owned();
+            if one.resource.is_namespaced() {
+                one.namespace = segments.next().unwrap_or_default().to_owned();
+            }
+            match self.delete(&one, caller, options).await {
+                Ok(Deleted::Gone(written) | Deleted::Pending(written)) => deleted.push(written),
+                Err(status) if status.code == 404 => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+/// What a delete makes of an object: its next state, and whether it is gone with it.
+fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: i64) -> (Value, bool) {
+    let mut new = old.clone();
+    set_propagation_finalizers(&mut new, options.propagation);
+    let grace_seconds = match (resource.strategy.grace_period_seconds)(old) {
+        None => 0,
+        Some(own) => options.grace_period_seconds.map_or(own, |asked| if asked < 0 { 1 } else { asked }),
+    };
+    let graceful_now = (resource.strategy.grace_period_seconds)(old) == Some(0);
+    let grace_seconds = if graceful_now { 0 } else { grace_seconds };
+    let metadata = &mut new["metadata"];
+    let already = metadata["deletionTimestamp"].is_string();
+    let pending_seconds = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    if grace_seconds == 0 && !is_held(resource, &new) {
+        return (new, true);
+    }
+    let metadata = &mut new["metadata"];
+    if !already {
+        metadata["deletionTimestamp"] = timestamp(now_seconds + grace_seconds).into();
+        metadata["deletionGracePeriodSeconds"] = grace_seconds.into();
+        if let Some(generation) = metadata["generation"].as_i64().filter(|generation| *generation > 0) {
+            metadata["generation"] = (generation + 1).into();
+        }
+    } else if grace_seconds < pending_seconds {
+        // A shorter grace period, counted from the first request, moves the deadline; a longer one changes nothing.
+        let deadline = metadata["deletionTimestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let requested = deadline.map_or(now_seconds, |deadline| deadline.as_second() - pending_seconds);
+        metadata["deletionTimestamp"] = timestamp(requested + grace_seconds).into();
+        metadata["deletionGracePeriodSeconds"] = grace_seconds.into();
+    }
+    if &*resource.storage.topic == "namespaces" {
+        new["status"]["phase"] = "Terminating".into();
+    }
+    (new, false)
+}
+
+fn timestamp(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Foreground and orphan deletion are carried out by the garbage collector, which a finalizer asks for.
+fn set_propagation_finalizers(document: &mut Value, propagation: Option<Propagation>) {
+    let Some(propagation) = propagation else { return };
+    let mut finalizers: Vec<Value> = document["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
+    match propagation {
+        Propagation::Orphan => finalizers.push(ORPHAN.into()),
+        Propagation::Foreground => finalizers.push(FOREGROUND.into()),
+        Propagation::Background => {}
+    }
+    match finalizers.is_empty() {
+        true => super::write::remove(&mut document["metadata"], "finalizers"),
+        false => document["metadata"]["finalizers"] = finalizers.into(),
+    }
+}
+
+/// Whether a finalizer keeps the object, once deleted. Namespaces have a second list of them.
+fn is_held(resource: &Resource, document: &Value) -> bool {
+    let has = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    has(&document["metadata"]["finalizers"])
+        || (&*resource.storage.topic == "namespaces" && has(&document["spec"]["finalizers"]))
+}
+
+/// Whether an update took away the last thing that kept a deleted object.
+pub(super) fn is_released(resource: &Resource, document: &Value) -> bool {
+    let metadata = &document["metadata"];
+    metadata["deletionTimestamp"].is_string()
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && !is_held(resource, document)
+}
+
+/// The answer to a delete of an object that is gone.
+pub fn success(target: &Target, uid: &Value) -> Value {
+    let mut details = json!({"name": target.name, "kind": target.resource.plural, "uid": uid});
+    if !target.resource.group.is_empty() {
+        details["group"] = (*target.resource.group).into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

@@ -1,0 +1,150 @@
+//! `pods/NAME/eviction`: a delete that disruption budgets may refuse (policy/v1).
+
+use std::sync::Arc;
+
+use api::{selector::LabelSelector, status::Status};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Caller, Engine, Target, decode,
+    delete::{DeleteOptions, Deleted},
+    patch::Change,
+};
+use crate::{
+    cluster::Cluster,
+    http::{body::Body, render, verbs::Call},
+};
+
+const BUDGETS: &str = "poddisruptionbudgets.policy";
+/// More evictions than this that the controller has not yet seen would make the status too large.
+const MAX_DISRUPTED_PODS: usize = 2000;
+
+pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
+    let caller = call.caller()?;
+    let bytes = call.bytes().await?;
+    let decoded = decode::foreign(&call.engine, &call.headers, &bytes, "policy/v1", "Eviction", caller.validation)?;
+    let eviction = decoded.document;
+    let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
+    if name != call.target.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let mut options = DeleteOptions::parse(&eviction["deleteOptions"])?;
+    options.dry_run |= caller.dry_run;
+    let mut target = call.target.clone();
+    target.subresource.clear();
+    let engine = Arc::clone(&call.engine);
+    let (_, pod) = engine.current(&target)?;
+    if needs_budget(&pod) {
+        disrupt(&engine, &target, &caller, &pod, options.dry_run).await?;
+    }
+    match engine.delete(&target, &caller, &options).await? {
+        Deleted::Gone(_) | Deleted::Pending(_) => {}
+    }
+    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(render::value(StatusCode::CREATED, call.accepted.format, &success))
+}
+
+/// A pod that is over, not yet running, or already going does not count against a budget.
+fn needs_budget(pod: &Value) -> bool {
+    !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
+        && pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+async fn disrupt(
+    engine: &Arc<Engine>,
+    target: &Target,
+    caller: &Caller,
+    pod: &Value,
+    dry_run: bool,
+) -> Result<(), Status> {
+    let budgets: Vec<Arc<Value>> = Cluster::list(&**engine, BUDGETS, Some(&target.namespace))
+        .into_iter()
+        .filter(|budget| {
+            let selector = &budget["spec"]["selector"];
+            selector.is_object()
+                && LabelSelector::from_object(selector)
+                    .is_ok_and(|selector| selector.matches_labels(&pod["metadata"]["labels"]))
+        })
+        .collect();
+    let budget = match budgets.as_slice() {
+        [] => return Ok(()),
+        [budget] => budget,
+        _ => {
+            return Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
+    };
+    if budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" && !is_ready(pod) {
+        return Ok(());
+    }
+    let registry = engine.registry.load_full();
+    let resource = registry.find("policy", "v1", "poddisruptionbudgets").cloned().ok_or_else(Status::no_such_path)?;
+    let budget_target = Target {
+        resource,
+        subresource: "status".to_owned(),
+        namespace: target.namespace.clone(),
+        name: budget["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+    };
+    let (pod_name, pod_ready, now) = (target.name.clone(), is_ready(pod), engine.now_text());
+    let edit = move |budget: &Value| charge(budget, &pod_name, pod_ready, &now);
+    let caller = Caller { dry_run: dry_run || caller.dry_run, ..caller.clone() };
+    engine.update(&budget_target, &caller, &Change::Edit(&edit)).await?;
+    Ok(())
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// The budget with one disruption taken, or why there is none.
+fn charge(budget: &Value, pod_name: &str, pod_ready: bool, now: &str) -> Result<Value, Status> {
+    let (metadata, status) = (&budget["metadata"], &budget["status"]);
+    let number = |value: &Value| value.as_i64().unwrap_or(0);
+    let name = metadata["name"].as_str().unwrap_or_default();
+    if number(&status["observedGeneration"]) < number(&metadata["generation"]) {
+        return Err(refused(
+            name,
+            10,
+            &format!("The disruption budget {name} is still being processed by the server."),
+        ));
+    }
+    let allowed = number(&status["disruptionsAllowed"]);
+    let (healthy, desired) = (number(&status["currentHealthy"]), number(&status["desiredHealthy"]));
+    // An unhealthy pod may go as long as the healthy ones meet the budget (KEP-3017).
+    if !pod_ready && healthy >= desired && desired > 0 {
+        return Ok(budget.clone());
+    }
+    let disrupted = status["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
+    if disrupted > MAX_DISRUPTED_PODS {
+        let detail = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(Status::forbidden(
+            api::status::Subject { group: "policy", resource: "poddisruptionbudgets", name },
+            detail,
+        ));
+    }
+    if allowed <= 0 {
+        let detail = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        return Err(refused(name, 0, &detail));
+    }
+    let mut budget = budget.clone();
+    budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    if !budget["status"]["disruptedPods"].is_object() {
+        budget["status"]["disruptedPods"] = json!({});
+    }
+    budget["status"]["disruptedPods"][pod_name] = now.into();
+    Ok(budget)
+}
+
+fn refused(name: &str, retry_after_seconds: u32, detail: &str) -> Status {
+    let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+    let mut status = Status::too_many_requests(message, retry_after_seconds);
+    status.details = Some(Box::new(json!({
+        "name": name,
+        "causes": [{"reason": "DisruptionBudget", "message": detail}],
+    })));
+    status.retry_after_seconds = (retry_after_seconds > 0).then_some(retry_after_seconds);
+    status
+}

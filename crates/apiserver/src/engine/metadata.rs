@@ -1,0 +1,194 @@
+//! Object metadata on its way through a write: what the server sets, what it carries over, what it
+//! checks against the stored object. The syntax of the fields is validated in `api::metadata`.
+
+use api::{
+    field::{FieldError, FieldErrors, Path},
+    resource::Resource,
+    status::Status,
+};
+use document::apply;
+use serde_json::{Map, Value};
+
+use super::{Caller, Engine, Target, versions::Siblings, write::remove};
+
+/// Letters and digits of generated names: no vowels, so that no words come out.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+const MAX_GENERATED_BASE: usize = 63 - SUFFIX_LENGTH;
+
+pub fn wants_generated_name(document: &Value) -> bool {
+    let text = |field: &str| document["metadata"][field].as_str().unwrap_or_default();
+    text("name").is_empty() && !text("generateName").is_empty()
+}
+
+/// Checks and completes the metadata of an object to be created; sets `target.name`.
+pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine) -> Result<(), Status> {
+    if !document["metadata"].is_object() {
+        document["metadata"] = Value::Object(Map::new());
+    }
+    place(target, document)?;
+    let now = engine.now_text();
+    let metadata = &mut document["metadata"];
+    if metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+        remove(metadata, field);
+    }
+    metadata["uid"] = engine.random.uuid().into();
+    metadata["creationTimestamp"] = now.into();
+    if metadata["name"].as_str().is_none_or(str::is_empty)
+        && let Some(base) = metadata["generateName"].as_str().filter(|base| !base.is_empty())
+    {
+        metadata["name"] = generate_name(base, engine).into();
+    }
+    target.name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    Ok(())
+}
+
+fn generate_name(base: &str, engine: &Engine) -> String {
+    let mut end = base.len().min(MAX_GENERATED_BASE);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = base[..end].to_owned();
+    for _ in 0..SUFFIX_LENGTH {
+        let index = usize::try_from(engine.random.below(ALPHABET.len() as u64)).unwrap_or(0);
+        name.push(char::from(ALPHABET[index]));
+    }
+    name
+}
+
+/// Name and namespace of the document are those of the request; a contradiction is refused.
+pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
+    let metadata = &mut document["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (name, namespace) = (text(&metadata["name"]), text(&metadata["namespace"]));
+    if target.resource.is_namespaced() {
+        if namespace.is_empty() {
+            metadata["namespace"] = target.namespace.as_str().into();
+        } else if namespace != target.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else {
+        // A namespace on a cluster-scoped object is dropped, as in Kubernetes.
+        remove(metadata, "namespace");
+    }
+    if !target.name.is_empty() && name != target.name {
+        if name.is_empty() {
+            return Err(Status::bad_request("name must be provided"));
+        }
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    Ok(())
+}
+
+/// Optimistic concurrency and identity: the resourceVersion and uid that the new document names must be
+/// those of the stored one.
+pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace: bool) -> Result<(), Status> {
+    let text = |document: &Value, field: &str| document["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let (asked, stored) = (text(new, "uid"), text(old, "uid"));
+    if is_replace && !asked.is_empty() && asked != stored {
+        return Err(Status::conflict(
+            target.subject(),
+            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}"),
+        ));
+    }
+    let (asked, stored) = (text(new, "resourceVersion"), text(old, "resourceVersion"));
+    if asked.is_empty() {
+        if is_replace && !target.resource.strategy.unconditional_update {
+            let path = api::field::Path::new("metadata");
+            let error =
+                api::field::FieldError::invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
+            return Err(Status::invalid(target.kind_subject(&target.name), &vec![error]));
+        }
+        return Ok(());
+    }
+    if asked.parse::<u64>().is_err() {
+        return Err(super::list::invalid_version(&asked));
+    }
+    if asked == stored { Ok(()) } else { Err(Status::modified(target.subject())) }
+}
+
+/// What the server owns stays as it is stored.
+pub fn carry_over(old: &Value, new: &mut Value) {
+    if !new["metadata"].is_object() {
+        new["metadata"] = Value::Object(Map::new());
+    }
+    api::metadata::prepare_update(new, old);
+    for field in ["generation", "resourceVersion"] {
+        match &old["metadata"][field] {
+            Value::Null => remove(&mut new["metadata"], field),
+            value => new["metadata"][field] = value.clone(),
+        }
+    }
+}
+
+/// `metadata.generation` counts changes of everything but metadata and status.
+pub fn count_generation(resource: &Resource, old: &Value, new: &mut Value) {
+    if !resource.strategy.counts_generation && resource.custom.is_none() {
+        return;
+    }
+    let has_status = resource.has_status();
+    let desired = |document: &Value| -> Vec<(String, Value)> {
+        let members = document.as_object().into_iter().flatten();
+        members
+            .filter(|(key, _)| *key != "metadata" && !(has_status && *key == "status"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    // What is said about a deployment is said to its controller.
+    let annotated = &*resource.storage.topic == "deployments.apps"
+        && old["metadata"]["annotations"] != new["metadata"]["annotations"];
+    if annotated || desired(old) != desired(new) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new["metadata"]["generation"] = (generation + 1).into();
+    }
+}
+
+/// The kinds of Kubernetes' own groups know their plain finalizers; all others are named with a domain and a
+/// path (`ValidateObjectMeta` of the core group, which definitions and custom resources do not go through).
+pub fn validate_finalizers(resource: &Resource, document: &Value, errors: &mut FieldErrors) {
+    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    let exempt = resource.custom.is_some() || &*resource.group == "apiextensions.k8s.io";
+    let finalizers = document["metadata"]["finalizers"].as_array().filter(|_| !exempt);
+    let path = Path::new("metadata");
+    let path = path.child("finalizers");
+    for (index, name) in finalizers.into_iter().flatten().filter_map(Value::as_str).enumerate() {
+        if !name.contains('/') && !STANDARD.contains(&name) {
+            let message = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&path.index(index), name, message));
+        }
+    }
+}
+
+/// Gives the fields that a write changed to its manager (KEP-555).
+pub fn own_fields(engine: &Engine, target: &Target, old: Option<&Value>, new: &mut Value, caller: &Caller) {
+    with_write(engine, target, caller, |write| apply::update(old, new, write));
+}
+
+/// Hands the description of a write to `act`: who, through which door, and what may be owned there.
+pub fn with_write<R>(engine: &Engine, target: &Target, caller: &Caller, act: impl FnOnce(&apply::Write<'_>) -> R) -> R {
+    let resource = &target.resource;
+    let filter = match target.subresource.as_str() {
+        "" if resource.has_status() => apply::Filter::except(["status"]),
+        "status" => apply::Filter::except(["spec"]),
+        "resize" => apply::Filter::only(["spec.containers.*.resources", "spec.initContainers.*.resources"]),
+        _ => apply::Filter::All,
+    };
+    act(&apply::Write {
+        manager: &caller.manager,
+        subresource: &target.subresource,
+        api_version: &resource.api_version(),
+        kind: &resource.kind,
+        now: &engine.now_text(),
+        of: resource.root(),
+        versions: &Siblings::of(&engine.registry.load(), resource),
+        filter: &filter,
+    })
+}

@@ -1,0 +1,240 @@
+//! Changes: how an update gets from the stored document to the new one.
+
+use api::{
+    field::{FieldError, Path},
+    status::{Status, Subject},
+};
+use document::{
+    Type,
+    apply::{self, ApplyError},
+    patch::{PatchError, json as json_patch, merge, strategic},
+};
+use http::{HeaderMap, header};
+use serde_json::{Value, json};
+
+use super::{Caller, Engine, FieldValidation, Target, decode, metadata};
+use crate::http::query::Query;
+
+/// What an update does to the document it finds.
+pub enum Change<'a> {
+    /// PUT: takes its place.
+    Replace(Value),
+    Patch(&'a Patch),
+    /// The server's own: a subresource's effect on its object.
+    Edit(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+    /// The same, and the new document says already who owns what.
+    Owned(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+}
+
+/// A patch as it came.
+#[derive(Debug)]
+pub enum Patch {
+    /// RFC 6902.
+    Json(json_patch::Patch),
+    /// RFC 7386.
+    Merge(Value),
+    /// Kubernetes' own, guided by the type's merge keys.
+    Strategic(Value),
+    /// Server-side apply (KEP-555).
+    Apply { config: Value, force: bool, warnings: Vec<String> },
+}
+
+/// The outcome of a change.
+pub struct Changed {
+    pub document: Value,
+    /// The client named a resourceVersion: a later writer makes this one fail instead of trying again.
+    pub conditional: bool,
+    pub warnings: Vec<String>,
+}
+
+impl Change<'_> {
+    pub fn is_replace(&self) -> bool {
+        matches!(self, Change::Replace(_))
+    }
+
+    /// Whether the new document comes with its managed fields.
+    pub fn sets_owners(&self) -> bool {
+        matches!(self, Change::Owned(_) | Change::Patch(Patch::Apply { .. }))
+    }
+
+    /// The document by which a missing object is created, where the change can create one.
+    pub fn create(&self, engine: &Engine, target: &Target, caller: &Caller) -> Result<Option<Value>, Status> {
+        if !target.subresource.is_empty() {
+            return Ok(None);
+        }
+        match self {
+            Change::Replace(document) if target.resource.strategy.create_on_update => {
+                if document["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+                    return Ok(None);
+                }
+                Ok(Some(document.clone()))
+            }
+            Change::Patch(Patch::Apply { config, force, .. }) => {
+                check_absent_identity(target, config)?;
+                applied(engine, target, caller, None, config, *force).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub fn apply(&self, engine: &Engine, target: &Target, caller: &Caller, old: &Value) -> Result<Changed, Status> {
+        let version =
+            |document: &Value| document["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        match self {
+            Change::Replace(document) => {
+                let conditional = !version(document).is_empty();
+                Ok(Changed { document: document.clone(), conditional, warnings: Vec::new() })
+            }
+            Change::Edit(edit) | Change::Owned(edit) => {
+                Ok(Changed { document: edit(old)?, conditional: false, warnings: Vec::new() })
+            }
+            Change::Patch(Patch::Apply { config, force, .. }) => {
+                let conditional = !version(config).is_empty();
+                let mut document = applied(engine, target, caller, Some(old), config, *force)?;
+                if conditional {
+                    document["metadata"]["resourceVersion"] = config["metadata"]["resourceVersion"].clone();
+                }
+                Ok(Changed { document, conditional, warnings: Vec::new() })
+            }
+            Change::Patch(patch) => {
+                let mut document = old.clone();
+                patch.apply(&mut document, target.resource.root()).map_err(|error| patch_error(&error))?;
+                let conditional = document["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"]
+                    || patch.names_version();
+                let warnings = decode::complete_patched(target, &mut document, caller.validation)?;
+                metadata::place(target, &mut document)?;
+                Ok(Changed { document, conditional, warnings })
+            }
+        }
+    }
+}
+
+fn check_absent_identity(target: &Target, config: &Value) -> Result<(), Status> {
+    if config["metadata"]["uid"].as_str().is_some_and(|uid| !uid.is_empty()) {
+        let detail = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: ",
+            config["metadata"]["uid"].as_str().unwrap_or_default()
+        );
+        return Err(Status::conflict(target.subject(), detail));
+    }
+    if config["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+        return Err(Status::not_found(target.subject()));
+    }
+    Ok(())
+}
+
+fn applied(
+    engine: &Engine,
+    target: &Target,
+    caller: &Caller,
+    live: Option<&Value>,
+    config: &Value,
+    force: bool,
+) -> Result<Value, Status> {
+    let mut config = config.clone();
+    metadata::place(target, &mut config)?;
+    let result = metadata::with_write(engine, target, caller, |write| apply::apply(live, &config, write, force));
+    let mut document = result.map_err(|error| apply_error(&error))?;
+    decode::complete(&target.resource, &mut document)?;
+    Ok(document)
+}
+
+pub fn apply_error(error: &ApplyError) -> Status {
+    match error {
+        ApplyError::BadRequest(message) => Status::bad_request(message.clone()),
+        // Upstream answers a configuration that does not fit the type with 500; 400 says whose fault it is.
+        ApplyError::Invalid(message) => Status::bad_request(message.clone()),
+        ApplyError::Conflicts(conflicts) => {
+            let causes: Vec<Value> = conflicts
+                .0
+                .iter()
+                .map(|conflict| {
+                    json!({"reason": "FieldManagerConflict", "message": conflict.message(), "field": conflict.field})
+                })
+                .collect();
+            Status::new(409, "Conflict", conflicts.to_string()).with_details(json!({"causes": causes}))
+        }
+    }
+}
+
+impl Patch {
+    pub fn parse(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Self, Status> {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let force = query.boolean("force");
+        if force.is_some() && media_type != "application/apply-patch+yaml" {
+            let error = FieldError::forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+            let subject = Subject { group: "meta.k8s.io", resource: "PatchOptions", name: "" };
+            return Err(Status::invalid(subject, &vec![error]));
+        }
+        let document = || decode::json(bytes).map(|(document, _)| document);
+        match media_type {
+            "application/json-patch+json" => json_patch::Patch::parse(document()?)
+                .map(Patch::Json)
+                .map_err(|error| Status::bad_request(error.to_string())),
+            "application/merge-patch+json" => Ok(Patch::Merge(document()?)),
+            "application/strategic-merge-patch+json" => Ok(Patch::Strategic(document()?)),
+            "application/apply-patch+yaml" => {
+                if query.text("fieldManager").is_none() {
+                    let error = FieldError::required(&Path::new("fieldManager"), "is required for apply patch");
+                    let subject = Subject { group: "meta.k8s.io", resource: "PatchOptions", name: "" };
+                    return Err(Status::invalid(subject, &vec![error]));
+                }
+                let (config, warnings) = decode::yaml(bytes)?;
+                Ok(Patch::Apply { config, force: force.unwrap_or(false), warnings })
+            }
+            other => Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+                 application/apply-patch+yaml; got {other:?}"
+            ))),
+        }
+    }
+
+    /// Refuses what can be seen without the object; returns warnings for the client.
+    pub fn check(&self, target: &Target, validation: FieldValidation) -> Result<Vec<String>, Status> {
+        match self {
+            Patch::Strategic(_) if target.resource.custom.is_some() => Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            )),
+            Patch::Merge(patch) | Patch::Strategic(patch) if !patch.is_object() => {
+                Err(Status::bad_request("the patch must be an object"))
+            }
+            Patch::Apply { warnings, .. } => decode::judge_patch(warnings.clone(), validation),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether the patch itself sets a resourceVersion.
+    fn names_version(&self) -> bool {
+        match self {
+            Patch::Merge(patch) | Patch::Strategic(patch) => patch["metadata"]["resourceVersion"].is_string(),
+            // A JSON patch that sets the version it finds says as much by a test.
+            Patch::Json(_) | Patch::Apply { .. } => false,
+        }
+    }
+
+    /// Patches a document of type `of`; after an error the document is to be thrown away.
+    pub fn apply(&self, document: &mut Value, of: Type<'_>) -> Result<(), PatchError> {
+        match self {
+            Patch::Json(operations) => operations.clone().apply(document),
+            Patch::Merge(patch) => merge::apply(document, patch.clone()),
+            Patch::Strategic(patch) => strategic::apply(document, patch.clone(), of),
+            Patch::Apply { .. } => Err(PatchError::Malformed("this resource cannot be applied to".to_owned())),
+        }
+    }
+}
+
+pub fn patch_error(error: &PatchError) -> Status {
+    let message = error.to_string();
+    match error {
+        PatchError::Malformed(_) => Status::bad_request(message),
+        PatchError::TooManyOperations { .. } => Status::too_large(message),
+        PatchError::Inapplicable(_) => {
+            let message = format!("the server rejected our request due to an error in our request: {message}");
+            // Without a name and a kind in the details kubectl shows the message.
+            Status::new(422, "Invalid", message).with_details(json!({}))
+        }
+    }
+}

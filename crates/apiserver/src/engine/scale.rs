@@ -1,0 +1,164 @@
+//! `…/scale`: a small document (autoscaling/v1) made from an object, and written back into it.
+//!
+//! Who owns the object's replicas owns the scale's, and the other way round, so that an autoscaler and an
+//! applier see each other.
+
+use std::sync::Arc;
+
+use api::{
+    resource::{Resource, ScalePaths},
+    status::{Status, Subject},
+};
+use document::{
+    Type,
+    apply::{self, Filter, ReplicasPaths, SameShape},
+    fields::Element,
+    jsonpath,
+};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Caller, Target, decode, metadata,
+    patch::{self, Change, Patch},
+    versions::Siblings,
+    write::remove,
+};
+use crate::http::{
+    body::Body,
+    render,
+    verbs::{Call, warn},
+};
+
+const API_VERSION: &str = "autoscaling/v1";
+
+/// What the client sent.
+enum Wanted {
+    Scale(Value),
+    Patch(Patch),
+}
+
+pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
+    let subresource = call.target.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
+    let paths = subresource.scale.clone().ok_or_else(Status::no_such_path)?;
+    let resource = Arc::clone(&call.target.resource);
+    if call.verb == "get" {
+        let (_, document) = call.engine.current(&call.target)?;
+        return Ok(render::value(StatusCode::OK, call.accepted.format, &api::scale::of(&resource, &paths, &document)));
+    }
+    let caller = call.caller()?;
+    let bytes = call.bytes().await?;
+    let (wanted, warnings) = if call.verb == "update" {
+        let (engine, headers) = (&call.engine, &call.headers);
+        let decoded = decode::foreign(engine, headers, &bytes, API_VERSION, "Scale", caller.validation)?;
+        (Wanted::Scale(decoded.document), decoded.warnings)
+    } else {
+        (Wanted::Patch(Patch::parse(&call.headers, &call.query, &bytes)?), Vec::new())
+    };
+    let types = api::builtin::types();
+    let of = types.named("io.k8s.api.autoscaling.v1.Scale").ok_or_else(Status::no_such_path)?;
+    let siblings = Siblings::of(&call.engine.registry.load(), &resource);
+    let now = call.engine.now_text();
+    let scaling =
+        Scaling { target: &call.target, caller: &caller, paths: &paths, owned: siblings.replicas(), of, now: &now };
+    let edit = |document: &Value| scaling.apply(document, &wanted);
+    let written = call.engine.update(&call.target, &caller, &Change::Owned(&edit)).await?;
+    let scale = api::scale::of(&resource, &paths, &written.into_document(&resource)?);
+    let mut response = render::value(StatusCode::OK, call.accepted.format, &scale);
+    warn(&mut response, warnings.iter());
+    Ok(response)
+}
+
+/// One write to a scale.
+struct Scaling<'a> {
+    target: &'a Target,
+    caller: &'a Caller,
+    paths: &'a ScalePaths,
+    /// Where each version of the object keeps its replicas.
+    owned: Vec<(String, Option<Vec<Element>>)>,
+    of: Type<'a>,
+    now: &'a str,
+}
+
+impl Scaling<'_> {
+    /// The object with what is wanted of its scale.
+    fn apply(&self, document: &Value, wanted: &Wanted) -> Result<Value, Status> {
+        let damaged = |why: String| Status::internal(format!("the managed fields of the object: {why}"));
+        let owned: Vec<(&str, Option<&[Element]>)> =
+            self.owned.iter().map(|(version, path)| (version.as_str(), path.as_deref())).collect();
+        let owned: &ReplicasPaths<'_> = &owned;
+        let parent = document["metadata"].get("managedFields");
+        let mut current = api::scale::of(&self.target.resource, self.paths, document);
+        if let Some(fields) = apply::scale_to_subresource(parent, owned).map_err(damaged)? {
+            current["metadata"]["managedFields"] = fields;
+        }
+        let scale = self.wanted_scale(&current, wanted)?;
+        let (asked, stored) = (&scale["metadata"]["resourceVersion"], &current["metadata"]["resourceVersion"]);
+        if asked.as_str().is_some_and(|version| !version.is_empty()) && asked != stored {
+            return Err(Status::modified(self.target.subject()));
+        }
+        let errors = api::scale::validate(&scale);
+        if !errors.is_empty() {
+            let subject = Subject { group: "autoscaling", resource: "Scale", name: &self.target.name };
+            return Err(Status::invalid(subject, &errors));
+        }
+        let mut document = api::scale::write(self.paths, document, &scale);
+        let api_version = self.target.resource.api_version();
+        let parent = document["metadata"].get("managedFields");
+        let fields = apply::scale_to_parent(parent, scale["metadata"].get("managedFields"), &api_version, owned);
+        match fields.map_err(damaged)? {
+            Some(fields) => document["metadata"]["managedFields"] = fields,
+            None => remove(&mut document["metadata"], "managedFields"),
+        }
+        Ok(document)
+    }
+
+    /// The scale as the client wants it, with its managed fields.
+    fn wanted_scale(&self, current: &Value, wanted: &Wanted) -> Result<Value, Status> {
+        let write = apply::Write {
+            manager: &self.caller.manager,
+            subresource: "scale",
+            api_version: API_VERSION,
+            kind: "Scale",
+            now: self.now,
+            of: self.of,
+            versions: &SameShape { served: &[API_VERSION], of: self.of },
+            filter: &Filter::All,
+        };
+        let mut scale = match wanted {
+            Wanted::Patch(Patch::Apply { config, force, .. }) => {
+                let applied = apply::apply(Some(current), config, &write, *force);
+                return applied.map_err(|error| patch::apply_error(&error));
+            }
+            Wanted::Patch(patch) => {
+                let mut scale = current.clone();
+                patch.apply(&mut scale, self.of).map_err(|error| patch::patch_error(&error))?;
+                document::check(&mut scale, self.of).map_err(|error| Status::bad_request(error.0))?;
+                scale
+            }
+            Wanted::Scale(scale) => scale.clone(),
+        };
+        metadata::place(self.target, &mut scale)?;
+        // What a scale shows of its object is not the writer's.
+        remove(&mut scale["metadata"], "managedFields");
+        scale["status"] = current["status"].clone();
+        if !scale["spec"].is_object() {
+            scale["spec"] = json!({});
+        }
+        apply::update(Some(current), &mut scale, &write);
+        Ok(scale)
+    }
+}
+
+impl Siblings {
+    /// Where each version keeps its replicas; none where it cannot be scaled.
+    fn replicas(&self) -> Vec<(String, Option<Vec<Element>>)> {
+        self.rows().map(|row| (row.api_version(), replicas_path(row))).collect()
+    }
+}
+
+fn replicas_path(row: &Resource) -> Option<Vec<Element>> {
+    let paths = row.subresource("scale")?.scale.as_ref()?;
+    let path = jsonpath::compile(&paths.spec_replicas).ok()?;
+    Some(path.fields()?.into_iter().map(Element::field).collect())
+}

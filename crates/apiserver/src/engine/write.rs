@@ -1,0 +1,273 @@
+//! Create and update: from a decoded document to a committed object.
+//!
+//! The order is Kubernetes' own: mutating admission sees the document as the client meant it, then the
+//! kind's strategy has its say, then everything is validated, then validating admission is asked.
+//! A dry run takes the same path and stops before the commit.
+
+use api::{field::FieldErrors, metadata as object_meta, status::Status};
+use serde_json::Value;
+use std::sync::Arc;
+use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transaction};
+
+use super::{
+    Caller, Engine, Target, Written, allocation, decode, delete, document_of, metadata, object,
+    patch::{Change, Changed},
+    special, versions,
+};
+use crate::{admission, authz, identity};
+
+/// How often an unconditional write is tried again after another writer was faster.
+const CONFLICT_TRIES: usize = 64;
+/// How many generated names are tried (KEP-4420).
+const NAME_TRIES: usize = 8;
+
+impl Engine {
+    /// Stores a new object. `document` is decoded, typed and defaulted.
+    pub async fn create(&self, target: &Target, caller: &Caller, document: Value) -> Result<Written, Status> {
+        self.create_by_update(target, caller, document, false).await
+    }
+
+    /// `applied`: the document comes out of an apply, which has set its managed fields.
+    async fn create_by_update(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        document: Value,
+        applied: bool,
+    ) -> Result<Written, Status> {
+        let generated = metadata::wants_generated_name(&document);
+        for attempt in 1.. {
+            let mut target = target.clone();
+            match self.create_once(&mut target, caller, document.clone(), applied).await {
+                Err(status) if status.reason == "AlreadyExists" && generated && attempt < NAME_TRIES => {}
+                other => return other,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn create_once(
+        &self,
+        target: &mut Target,
+        caller: &Caller,
+        mut document: Value,
+        applied: bool,
+    ) -> Result<Written, Status> {
+        let resource = target.resource.clone();
+        metadata::prepare_create(target, &mut document, self)?;
+        // Apply has said already who owns what.
+        if !applied {
+            metadata::own_fields(self, target, None, &mut document, caller);
+        }
+        let mut request = self.admission_request(admission::Operation::Create, target, caller, document, Value::Null);
+        if self.admission.mutate(&mut request, self).await? {
+            decode::complete(&resource, &mut request.object)?;
+        }
+        // The strategies of built-in kinds know themselves what becomes of a status.
+        if resource.custom.is_some() && resource.has_status() {
+            remove(&mut request.object, "status");
+        }
+        if resource.strategy.counts_generation || resource.custom.is_some() {
+            request.object["metadata"]["generation"] = 1.into();
+        }
+        let strategy = &resource.strategy;
+        versions::in_storage_form(&resource, &mut request.object, |document| (strategy.prepare_create)(document));
+        special::fill_in(target, caller, &mut request.object);
+        let _turn = self.allocation.turn(target).await;
+        let mut errors = FieldErrors::new();
+        allocation::allocate(self, target, &mut request.object, &mut errors);
+        object_meta::validate(&request.object, resource.scope, strategy.name, &mut errors);
+        metadata::validate_finalizers(&resource, &request.object, &mut errors);
+        let stored_form = versions::stored_form(&resource, &request.object);
+        (strategy.validate)(&stored_form, &mut errors);
+        (strategy.validate_create)(&stored_form, &mut errors);
+        let told = (strategy.warnings)(&stored_form);
+        drop(stored_form);
+        if let Some(custom) = &resource.custom {
+            custom.validate(&request.object, None, &mut errors);
+        }
+        refuse(target, &request.object, &errors)?;
+        self.admission.validate(&mut request, self).await?;
+        request.warnings.extend(told);
+        let (document, warnings) = (request.object, request.warnings);
+        if caller.dry_run {
+            return Ok(Written::unsaved(document, true, warnings));
+        }
+        let template = self.encode(target, document);
+        let key: Arc<str> = target.key().into();
+        let transaction = Transaction {
+            expects: vec![(Arc::clone(&key), Expect::Absent)],
+            operations: vec![Operation::Put { key, value: template }],
+            durability: Durability::Durable,
+        };
+        match self.store.commit(transaction).await {
+            Ok(committed) => Ok(Written::saved(&committed, true, warnings)),
+            Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.subject())),
+            Err(error) => Err(commit_error(&error)),
+        }
+    }
+
+    /// Changes an object, or creates it where the change and the kind allow that.
+    pub async fn update(&self, target: &Target, caller: &Caller, change: &Change<'_>) -> Result<Written, Status> {
+        for _ in 0..CONFLICT_TRIES {
+            let Some(entry) = self.store.snapshot().get(&target.key()).cloned() else {
+                return match change.create(self, target, caller)? {
+                    Some(document) => {
+                        self.require_create(target, caller)?;
+                        self.create_by_update(target, caller, document, change.sets_owners()).await
+                    }
+                    None => Err(Status::not_found(target.subject())),
+                };
+            };
+            let old = document_of(&target.resource, &entry)?;
+            let _turn = self.allocation.turn(target).await;
+            let Changed { document: new, conditional, mut warnings } = change.apply(self, target, caller, &old)?;
+            metadata::check_preconditions(target, &old, &new, change.is_replace())?;
+            let prepared = self.prepare_update(target, caller, &old, new, change).await?;
+            let Some((document, more)) = prepared else {
+                return Ok(Written { warnings, ..Written::unchanged(entry) });
+            };
+            warnings.extend(more);
+            if caller.dry_run {
+                return Ok(Written::unsaved(document, false, warnings));
+            }
+            let last = delete::is_released(&target.resource, &document);
+            let durability = special::durability(target, &old, &document);
+            let template = self.encode(target, document);
+            match self.store.commit(replacement(&entry, template, last, durability)).await {
+                Ok(committed) => return Ok(Written::saved(&committed, false, warnings)),
+                Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(commit_error(&error)),
+            }
+        }
+        Err(Status::modified(target.subject()))
+    }
+
+    /// Who creates by an update or an apply needs the right to create.
+    fn require_create(&self, target: &Target, caller: &Caller) -> Result<(), Status> {
+        let resource = &target.resource;
+        let asked = identity::Target::Resource {
+            group: &resource.group,
+            version: &resource.version,
+            resource: &resource.plural,
+            subresource: "",
+            namespace: &target.namespace,
+            name: &target.name,
+        };
+        let attributes = identity::Attributes::new(&caller.user, "create", asked);
+        authz::require(&*self.authority.chain, &attributes, self)
+    }
+
+    /// Everything between the new document and the commit; `None` where nothing would change.
+    async fn prepare_update(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        old: &Value,
+        mut new: Value,
+        change: &Change<'_>,
+    ) -> Result<Option<(Value, Vec<String>)>, Status> {
+        let resource = &target.resource;
+        metadata::carry_over(old, &mut new);
+        special::confine(target, old, &mut new);
+        if !change.sets_owners() {
+            metadata::own_fields(self, target, Some(old), &mut new, caller);
+        }
+        let mut request = self.admission_request(admission::Operation::Update, target, caller, new, old.clone());
+        if self.admission.mutate(&mut request, self).await? {
+            decode::complete(resource, &mut request.object)?;
+            metadata::carry_over(old, &mut request.object);
+            special::confine(target, old, &mut request.object);
+        }
+        let new = &mut request.object;
+        let strategy = &resource.strategy;
+        let old_form = versions::stored_form(resource, old);
+        versions::in_storage_form(resource, new, |new| special::prepare(target, new, &old_form));
+        let mut errors = FieldErrors::new();
+        allocation::allocate(self, target, new, &mut errors);
+        metadata::count_generation(resource, old, new);
+        document::apply::keep_times(old, new);
+        if new == old {
+            return Ok(None);
+        }
+        object_meta::validate(new, resource.scope, strategy.name, &mut errors);
+        metadata::validate_finalizers(resource, new, &mut errors);
+        object_meta::validate_update(new, old, &mut errors);
+        special::validate(target, &versions::stored_form(resource, new), &old_form, &mut errors);
+        if let Some(custom) = &resource.custom {
+            custom.validate(new, Some(old), &mut errors);
+        }
+        refuse(target, new, &errors)?;
+        self.admission.validate(&mut request, self).await?;
+        request.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &request.object)));
+        Ok(Some((request.object, request.warnings)))
+    }
+
+    pub(super) fn admission_request<'a>(
+        &self,
+        operation: admission::Operation,
+        target: &'a Target,
+        caller: &'a Caller,
+        object: Value,
+        old: Value,
+    ) -> admission::Request<'a> {
+        admission::Request {
+            operation,
+            resource: &target.resource,
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            user: &caller.user,
+            dry_run: caller.dry_run,
+            options: &caller.options,
+            object,
+            old,
+            warnings: Vec::new(),
+            annotations: caller.annotations.clone(),
+        }
+    }
+
+    /// The stored form of a document in the served version.
+    pub(super) fn encode(&self, target: &Target, mut document: Value) -> Template {
+        versions::to_storage(&target.resource, &mut document);
+        object::encode(&target.resource, &document)
+    }
+}
+
+/// The transaction that puts a document in the place of `entry`, if that is still what is there.
+pub(super) fn replacement(entry: &Entry, template: Template, gone: bool, durability: Durability) -> Transaction {
+    let key = Arc::clone(&entry.key);
+    Transaction {
+        expects: vec![(Arc::clone(&key), Expect::Modified(entry.modified))],
+        operations: vec![match gone {
+            true => Operation::Delete { key, last: template },
+            false => Operation::Put { key, value: template },
+        }],
+        durability,
+    }
+}
+
+pub(super) fn remove(document: &mut Value, field: &str) {
+    if let Some(members) = document.as_object_mut() {
+        members.remove(field);
+    }
+}
+
+pub(super) fn refuse(target: &Target, document: &Value, errors: &FieldErrors) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let metadata = &document["metadata"];
+    let name = metadata["name"].as_str().or(metadata["generateName"].as_str()).unwrap_or_default();
+    Err(Status::invalid(target.kind_subject(name), errors))
+}
+
+/// What a failed commit means to a client. Conflicts are told by the caller, who knows the object.
+pub(super) fn commit_error(error: &CommitError) -> Status {
+    match error {
+        CommitError::TooLarge { .. } => Status::too_large(error.to_string()),
+        CommitError::Closed => Status::unavailable("the server is shutting down"),
+        other => Status::internal(other.to_string()),
+    }
+}

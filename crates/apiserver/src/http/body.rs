@@ -1,0 +1,89 @@
+//! Response bodies. A list is copied from the stored bytes into the connection a chunk at a time; a
+//! watch produces chunks as events come. Nothing buffers more than one chunk per client.
+
+use std::{
+    convert::Infallible,
+    fmt::{self, Debug},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::{Frame, SizeHint};
+
+/// How much of a streamed body is handed to the connection at once.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+pub enum Body {
+    Whole(Option<Bytes>),
+    /// Pieces whose total length is known.
+    Pieces {
+        pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+        remaining: u64,
+    },
+    /// Pieces that come when they come.
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+impl Body {
+    pub fn empty() -> Self {
+        Body::Whole(None)
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Body::Whole(Some(bytes.into()))
+    }
+}
+
+impl Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
+            Body::Pieces { remaining, .. } => write!(f, "Pieces({remaining} bytes)"),
+            Body::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let next = match self.get_mut() {
+            Body::Whole(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()),
+            Body::Pieces { pieces, remaining } => {
+                let piece = pieces.next();
+                *remaining -= piece.as_ref().map_or(0, |piece| piece.len() as u64).min(*remaining);
+                piece
+            }
+            Body::Stream(stream) => match stream.as_mut().poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next,
+            },
+        };
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Body::Pieces { remaining, .. } => *remaining == 0,
+            Body::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Body::Pieces { remaining, .. } => SizeHint::with_exact(*remaining),
+            Body::Stream(_) => SizeHint::default(),
+        }
+    }
+}

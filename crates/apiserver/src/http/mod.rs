@@ -1,0 +1,13 @@
+//! HTTP: what arrives on a connection and what leaves it. Decisions about objects are the engine's.
+
+pub mod body;
+mod compress;
+pub mod listener;
+pub mod load;
+pub mod negotiate;
+mod paths;
+pub mod pipeline;
+pub mod query;
+pub mod render;
+pub mod target;
+pub mod verbs;

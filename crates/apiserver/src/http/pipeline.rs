@@ -1,0 +1,228 @@
+//! The way of a request, on one screen:
+//!
+//! authenticate → resolve → authorize → handle → encode. (Admission stands inside the writes, in `engine`.)
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use api::status::{Status, Subject};
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    body::Body,
+    listener::{Handler, Peer, RequestBody},
+    negotiate::{self, Accepted, Format},
+    query::Query,
+    target::{self, ResourceTarget},
+    verbs::{self, Call},
+};
+use crate::{
+    authz,
+    engine::Target,
+    identity::{self, Attributes, User},
+    metrics::Labels,
+    server::Server,
+};
+
+/// Depth of JSON, number of headers and so on are bounded where they are read; this bounds the URI.
+const MAX_URI_BYTES: usize = 16 * 1024;
+
+impl Handler for Server {
+    fn handle(
+        self: Arc<Self>,
+        request: Request<RequestBody>,
+        peer: Arc<Peer>,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            let started = Instant::now();
+            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            let target = target::resolve(&parts.method, parts.uri.path(), &query);
+            let labels = Labels::of(&parts.method, &target);
+            let mut audit = self.audit.begin(&parts, &peer, &target, self.engine.clock.now());
+            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit).await;
+            let mut response = match answer {
+                Ok(response) => response,
+                Err(status) => {
+                    audit.refused(&status);
+                    drain(&parts, body).await;
+                    let format = negotiate::negotiate(&parts.headers).map_or(Format::Json, |form| form.format);
+                    verbs::refusal(&status, format)
+                }
+            };
+            let headers = response.headers_mut();
+            headers
+                .insert("audit-id", HeaderValue::from_str(audit.id()).unwrap_or(HeaderValue::from_static("unknown")));
+            headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+            self.audit.end(audit, response.status(), self.engine.clock.now());
+            self.metrics.observe(labels, response.status(), started.elapsed());
+            super::compress::response(&parts.headers, &peer, response)
+        })
+    }
+}
+
+impl Server {
+    async fn answer(
+        &self,
+        parts: &Parts,
+        body: &mut RequestBody,
+        query: Query,
+        target: &target::Target,
+        peer: &Peer,
+        audit: &mut crate::audit::Record,
+    ) -> Result<Response<Body>, Status> {
+        if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > MAX_URI_BYTES {
+            return Err(Status::new(414, "BadRequest", "the request URI is too long"));
+        }
+        let user = self.admit_user(parts, &query, target, peer, audit)?;
+        match target {
+            target::Target::Path => self.paths(parts, parts.uri.path(), &query),
+            target::Target::Resource(asked) => {
+                let target = self.resolve(asked)?;
+                let accepted = accepted(parts)?;
+                let place = self.load.place(asked.verb).await?;
+                let engine = Arc::clone(&self.engine);
+                let headers = parts.headers.clone();
+                Call {
+                    engine,
+                    user,
+                    verb: asked.verb,
+                    place,
+                    target,
+                    query,
+                    headers,
+                    accepted,
+                    body: std::mem::take(body),
+                    annotations: audit.annotations.clone(),
+                }
+                .answer()
+                .await
+            }
+        }
+    }
+
+    /// Authenticates and authorizes.
+    fn admit_user(
+        &self,
+        parts: &Parts,
+        query: &Query,
+        target: &target::Target,
+        peer: &Peer,
+        audit: &mut crate::audit::Record,
+    ) -> Result<User, Status> {
+        let user = self.authenticate(parts, peer, audit)?;
+        match target {
+            target::Target::Path => {
+                let verb = parts.method.as_str().to_ascii_lowercase();
+                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query)?;
+            }
+            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query)?,
+        }
+        Ok(user)
+    }
+
+    fn authenticate(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
+        if let Some(user) = &peer.user {
+            audit.user(user);
+            return Ok(user.clone());
+        }
+        let (engine, now) = (&*self.engine, self.engine.clock.now());
+        let (user, acting) = engine.authority.users(&parts.headers, &peer.certificates, engine, now)?;
+        audit.user(&user);
+        if let Some(acting) = &acting {
+            audit.acting_as(acting);
+        }
+        Ok(acting.unwrap_or(user))
+    }
+
+    fn authorize(&self, user: &User, verb: &str, target: identity::Target<'_>, query: &Query) -> Result<(), Status> {
+        let field_selector = query.text("fieldSelector").unwrap_or_default();
+        let attributes = Attributes { user, verb, target, field_selector };
+        authz::require(&*self.engine.authority.chain, &attributes, &*self.engine)
+    }
+
+    /// The row, or 404; the scope of the path must be that of the row.
+    fn resolve(&self, asked: &ResourceTarget) -> Result<Target, Status> {
+        let registry = self.engine.registry.load();
+        let resource = registry.find(&asked.group, &asked.version, &asked.resource).ok_or_else(Status::no_such_path)?;
+        let of_namespace = &*resource.plural == "namespaces" && resource.group.is_empty();
+        let namespace = if of_namespace { "" } else { asked.namespace.as_str() };
+        if resource.is_namespaced() {
+            // Only lists and watches can span namespaces.
+            if namespace.is_empty() && !matches!(asked.verb, "list" | "watch") {
+                return Err(if asked.name.is_empty() { method_not_allowed() } else { Status::no_such_path() });
+            }
+        } else if !namespace.is_empty() {
+            return Err(Status::no_such_path());
+        }
+        if !asked.rest.is_empty() && asked.subresource != "proxy" {
+            return Err(Status::no_such_path());
+        }
+        if asked.verb.is_empty() {
+            let subject = Subject { group: &asked.group, resource: &asked.resource, name: &asked.name };
+            return Err(Status::method_not_supported(subject, "this method"));
+        }
+        // Objects are created in a collection, and changed by name.
+        let misplaced = match asked.verb {
+            "create" => asked.subresource.is_empty() && !asked.name.is_empty(),
+            "update" | "patch" => asked.name.is_empty(),
+            _ => false,
+        };
+        if misplaced {
+            return Err(method_not_allowed());
+        }
+        // A collection narrowed by metadata.name was authorized as that name; it stays a collection.
+        let name = if matches!(asked.verb, "list" | "watch") { String::new() } else { asked.name.clone() };
+        Ok(Target {
+            resource: Arc::clone(resource),
+            subresource: asked.subresource.clone(),
+            namespace: namespace.to_owned(),
+            name,
+        })
+    }
+}
+
+/// Takes what is left of a refused request's body, within bounds. An HTTP/1.1 client that is still sending
+/// would otherwise find its connection reset before it has read the refusal.
+async fn drain(parts: &Parts, mut body: RequestBody) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    if parts.version >= http::Version::HTTP_2 {
+        return;
+    }
+    let rest = async {
+        let mut left = 2 * verbs::MAX_BODY_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = timeout(PATIENCE, rest).await;
+}
+
+fn attributes(asked: &ResourceTarget) -> identity::Target<'_> {
+    identity::Target::Resource {
+        group: &asked.group,
+        version: &asked.version,
+        resource: &asked.resource,
+        subresource: &asked.subresource,
+        namespace: &asked.namespace,
+        name: &asked.name,
+    }
+}
+
+/// The negotiated form, or 406.
+fn accepted(parts: &Parts) -> Result<Accepted, Status> {
+    negotiate::negotiate(&parts.headers).ok_or_else(|| {
+        Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml, application/json;stream=watch",
+        )
+    })
+}
+
+/// The status of a path that is served but does not answer this method.
+pub fn method_not_allowed() -> Status {
+    Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}

@@ -1,0 +1,328 @@
+//! How objects reach a client: as stored, in another version, as bare metadata, or as rows of a table.
+//!
+//! The usual case, JSON in the stored version, copies bytes and decodes nothing.
+
+use std::sync::Arc;
+
+use api::resource::{Cell, Column, Resource};
+use bytes::Bytes;
+use document::jsonpath::{self, JsonPath};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+use store::Entry;
+
+use super::{
+    body::{Body, CHUNK_BYTES},
+    negotiate::{Accepted, Format, MetaVersion, Shape},
+};
+use crate::engine::{
+    document_of,
+    list::Page,
+    object::{Stored, type_prefix},
+};
+
+/// The form in which one resource is shown to one client.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub resource: Arc<Resource>,
+    pub accepted: Accepted,
+    /// What a table's rows carry beside their cells (`includeObject`).
+    pub include: Include,
+    pub now_seconds: i64,
+    /// A table on a watch names its columns once.
+    columns_told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Include {
+    None,
+    #[default]
+    Metadata,
+    Object,
+}
+
+impl View {
+    pub fn new(resource: Arc<Resource>, accepted: Accepted, include: Include, now_seconds: i64) -> Self {
+        Self { resource, accepted, include, now_seconds, columns_told: false }
+    }
+
+    /// Whether stored bytes can be sent as they are.
+    fn is_verbatim(&self, entry: &Entry) -> bool {
+        self.accepted.shape == Shape::Object && is_verbatim(&self.resource, entry)
+    }
+
+    /// One object: the body of GET and of every write.
+    pub fn entry(&self, status: StatusCode, entry: &Entry) -> Response<Body> {
+        if self.accepted.format == Format::Json
+            && self.is_verbatim(entry)
+            && let Some(stored) = Stored::of(entry)
+        {
+            return json_response(status, stored.json());
+        }
+        match document_of(&self.resource, entry) {
+            Ok(document) => self.document(status, &document),
+            Err(refusal) => value(StatusCode::INTERNAL_SERVER_ERROR, self.accepted.format, &refusal.to_value()),
+        }
+    }
+
+    pub fn document(&self, status: StatusCode, document: &Value) -> Response<Body> {
+        let shown = match self.accepted.shape {
+            Shape::Object => return value(status, self.accepted.format, document),
+            Shape::Metadata(version) => partial_metadata(document, version),
+            Shape::Table(version) => self.table(version, &document["metadata"], std::slice::from_ref(document), true),
+        };
+        value(status, self.accepted.format, &shown)
+    }
+
+    pub fn list(&self, page: Page) -> Response<Body> {
+        let metadata = list_metadata(&page);
+        if self.accepted == (Accepted { format: Format::Json, shape: Shape::Object }) {
+            return self.verbatim_list(&metadata, &page.entries);
+        }
+        let documents: Vec<Value> =
+            page.entries.iter().filter_map(|entry| document_of(&self.resource, entry).ok()).collect();
+        let (kind, api_version, items) = match self.accepted.shape {
+            Shape::Table(version) => {
+                return value(StatusCode::OK, self.accepted.format, &self.table(version, &metadata, &documents, true));
+            }
+            Shape::Metadata(version) => {
+                let items = documents.iter().map(|document| partial_metadata(document, version)).collect();
+                ("PartialObjectMetadataList".to_owned(), version.api_version().to_owned(), items)
+            }
+            Shape::Object => {
+                let items: Vec<Value> = documents.into_iter().map(|document| self.item(document)).collect();
+                (self.resource.list_kind.to_string(), self.resource.api_version(), items)
+            }
+        };
+        let list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
+        value(StatusCode::OK, self.accepted.format, &list)
+    }
+
+    /// Items of built-in lists do not repeat their type; those of custom resources do.
+    fn item(&self, mut document: Value) -> Value {
+        if self.resource.custom.is_none()
+            && let Some(members) = document.as_object_mut()
+        {
+            members.remove("kind");
+            members.remove("apiVersion");
+        }
+        document
+    }
+
+    fn verbatim_list(&self, metadata: &Value, entries: &[Arc<Entry>]) -> Response<Body> {
+        let api_version = self.resource.api_version();
+        let prefix = type_prefix(&self.resource.kind, &api_version).len();
+        let items: Vec<Bytes> = entries
+            .iter()
+            .filter_map(|entry| {
+                if is_verbatim(&self.resource, entry) {
+                    let json = Stored::of(entry)?.json();
+                    return Some(if self.resource.custom.is_some() { json } else { json.slice(prefix..) });
+                }
+                let item = self.item(document_of(&self.resource, entry).ok()?);
+                let text = item.to_string();
+                // The opening brace is written by the joiner, as for the items above.
+                Some(if self.resource.custom.is_some() { text.into() } else { Bytes::from(text).slice(1..) })
+            })
+            .collect();
+        let separator: &'static [u8] = if self.resource.custom.is_some() { b"," } else { b",{" };
+        let head = format!(
+            "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
+            Value::from(&*self.resource.list_kind),
+            Value::from(api_version),
+        );
+        let mut response = Response::new(joined(head, separator, items));
+        set_json(&mut response);
+        response
+    }
+
+    /// Writes one object into a watch event.
+    pub fn write_entry(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+        if self.is_verbatim(entry)
+            && let Some(stored) = Stored::of(entry)
+        {
+            out.extend_from_slice(stored.json_slice());
+            return;
+        }
+        match document_of(&self.resource, entry) {
+            Ok(document) => self.write_document(out, &document),
+            Err(refusal) => out.extend_from_slice(refusal.to_value().to_string().as_bytes()),
+        }
+    }
+
+    pub fn write_document(&mut self, out: &mut Vec<u8>, document: &Value) {
+        let shown = match self.accepted.shape {
+            Shape::Object => document.to_string(),
+            Shape::Metadata(version) => partial_metadata(document, version).to_string(),
+            Shape::Table(version) => {
+                let with_columns = !std::mem::replace(&mut self.columns_told, true);
+                let metadata = json!({"resourceVersion": document["metadata"]["resourceVersion"]});
+                self.table(version, &metadata, std::slice::from_ref(document), with_columns).to_string()
+            }
+        };
+        out.extend_from_slice(shown.as_bytes());
+    }
+
+    /// The object of a bookmark: nothing but its metadata.
+    pub fn bookmark(&self, metadata: Value) -> Value {
+        match self.accepted.shape {
+            Shape::Table(version) => {
+                json!({"kind": "Table", "apiVersion": version.api_version(), "metadata": metadata, "columnDefinitions": [], "rows": []})
+            }
+            Shape::Metadata(version) => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": version.api_version(), "metadata": metadata})
+            }
+            Shape::Object => {
+                json!({"kind": *self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
+            }
+        }
+    }
+
+    fn table(&self, version: MetaVersion, metadata: &Value, documents: &[Value], with_columns: bool) -> Value {
+        let mut list_metadata = Map::new();
+        for field in ["resourceVersion", "continue", "remainingItemCount"] {
+            if let Some(value) = metadata.get(field).filter(|value| !value.is_null()) {
+                list_metadata.insert(field.to_owned(), value.clone());
+            }
+        }
+        let columns: Vec<Value> =
+            if with_columns { self.resource.columns.iter().map(column_definition).collect() } else { Vec::new() };
+        let paths: Vec<Option<JsonPath>> = self.resource.columns.iter().map(compiled).collect();
+        let rows: Vec<Value> = documents.iter().map(|document| self.row(document, &paths, version)).collect();
+        json!({
+            "kind": "Table",
+            "apiVersion": version.api_version(),
+            "metadata": list_metadata,
+            "columnDefinitions": columns,
+            "rows": rows,
+        })
+    }
+
+    fn row(&self, document: &Value, paths: &[Option<JsonPath>], version: MetaVersion) -> Value {
+        let columns = self.resource.columns.iter().zip(paths);
+        let cells: Vec<Value> =
+            columns.map(|(column, path)| cell(column, path.as_ref(), document, self.now_seconds)).collect();
+        match self.include {
+            Include::None => json!({"cells": cells}),
+            Include::Metadata => json!({"cells": cells, "object": partial_metadata(document, version)}),
+            Include::Object => json!({"cells": cells, "object": document}),
+        }
+    }
+}
+
+fn is_verbatim(resource: &Resource, entry: &Entry) -> bool {
+    resource.is_storage_version()
+        && Stored::of(entry).is_some_and(|stored| stored.schema_hash() == resource.schema_hash)
+}
+
+fn column_definition(column: &Column) -> Value {
+    json!({
+        "name": *column.name,
+        "type": *column.kind,
+        "format": *column.format,
+        "description": *column.description,
+        "priority": column.priority,
+    })
+}
+
+fn compiled(column: &Column) -> Option<JsonPath> {
+    match &column.cell {
+        Cell::Path(path) => jsonpath::compile(path).ok(),
+        _ => None,
+    }
+}
+
+/// The cell of a custom resource's printer column: the first match, in the column's type, or nothing.
+fn custom_cell(path: &JsonPath, kind: &str, document: &Value, now_seconds: i64) -> Value {
+    let Some(found) = path.first(document) else { return Value::Null };
+    match (kind, found) {
+        ("date", Value::String(_)) => api::kinds::columns::since(found, now_seconds).into(),
+        ("date", _) => "<invalid>".into(),
+        ("integer", Value::Number(number)) => number.as_i64().or(number.as_f64().map(|n| n as i64)).into(),
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found.clone(),
+        ("string", Value::String(text)) => text.as_str().into(),
+        ("string", Value::Null) => Value::Null,
+        ("string", other) => other.to_string().into(),
+        _ => Value::Null,
+    }
+}
+
+fn cell(column: &Column, path: Option<&JsonPath>, document: &Value, now_seconds: i64) -> Value {
+    match &column.cell {
+        Cell::Name => document["metadata"]["name"].clone(),
+        Cell::Age => api::kinds::columns::age_of(document, now_seconds).into(),
+        Cell::Render(render) => render(document, now_seconds),
+        Cell::Path(_) => path.map_or(Value::Null, |path| custom_cell(path, &column.kind, document, now_seconds)),
+    }
+}
+
+fn partial_metadata(document: &Value, version: MetaVersion) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": version.api_version(),
+        "metadata": document["metadata"],
+    })
+}
+
+fn list_metadata(page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = &page.continue_token {
+        metadata["continue"] = token.as_str().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+/// `head`, the items with `separator` between (and its part after the comma before the first), `]}`.
+fn joined(head: String, separator: &'static [u8], items: Vec<Bytes>) -> Body {
+    let separators = items.len() * separator.len();
+    let first = usize::from(!items.is_empty());
+    let total = head.len() + items.iter().map(Bytes::len).sum::<usize>() + separators - first + 2;
+    let mut items = items.into_iter().enumerate();
+    let mut pending = Some(head.into_bytes());
+    let mut ended = false;
+    let pieces = std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let mut piece = pending.take().unwrap_or_default();
+        piece.reserve(CHUNK_BYTES.saturating_sub(piece.len()).min(total));
+        while piece.len() < CHUNK_BYTES {
+            let Some((index, item)) = items.next() else {
+                piece.extend_from_slice(b"]}");
+                ended = true;
+                break;
+            };
+            piece.extend_from_slice(if index == 0 { &separator[1..] } else { separator });
+            piece.extend_from_slice(&item);
+        }
+        Some(Bytes::from(piece))
+    });
+    Body::Pieces { pieces: Box::new(pieces), remaining: total as u64 }
+}
+
+pub fn json_response(status: StatusCode, json: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    set_json(&mut response);
+    response
+}
+
+fn set_json(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+/// Any document in the asked format.
+pub fn value(status: StatusCode, format: Format, document: &Value) -> Response<Body> {
+    match format {
+        Format::Json => json_response(status, document.to_string().into()),
+        Format::Yaml => {
+            let mut response = Response::new(Body::from(document::yaml::encode(document)));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+            response
+        }
+    }
+}

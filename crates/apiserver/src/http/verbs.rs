@@ -1,0 +1,381 @@
+//! The verbs on resources: options and bodies in, engine calls, rendered answers out.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use api::{
+    resource::Resource,
+    status::{Status, Subject},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{
+    body::Body,
+    listener::RequestBody,
+    load::Place,
+    negotiate::{Accepted, Format, Shape},
+    query::Query,
+    render::{self, Include, View},
+};
+use crate::{
+    audit::Annotations,
+    engine::{
+        Caller, Engine, FieldValidation, Target, Written, decode,
+        delete::{self, DeleteOptions, Deleted},
+        list::ListOptions,
+        metadata,
+        patch::{self, Change},
+        special,
+        watch::WatchOptions,
+    },
+    identity::User,
+};
+
+/// Upstream's limit on the body of a write.
+pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+/// How long a body may take to arrive; it holds a place among the writes meanwhile.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_MANAGER_LENGTH: usize = 128;
+
+/// A request that has been authenticated, authorized and resolved.
+pub struct Call {
+    pub engine: Arc<Engine>,
+    pub user: User,
+    pub verb: &'static str,
+    pub target: Target,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub accepted: Accepted,
+    pub body: RequestBody,
+    /// Held until the answer is there; by a watch, until it ends.
+    pub place: Place,
+    /// What admission notes for the audit log.
+    pub annotations: Annotations,
+}
+
+impl Call {
+    /// Boxed: one erased future here keeps those above small and quick to compile.
+    pub fn answer(self) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>> {
+        Box::pin(async move {
+            let deprecation = deprecation(&self.target.resource);
+            let mut answer = self.dispatch().await;
+            if let (Ok(response), Some(warning)) = (&mut answer, &deprecation) {
+                warn(response, std::iter::once(warning));
+            }
+            answer
+        })
+    }
+
+    async fn dispatch(mut self) -> Result<Response<Body>, Status> {
+        if let Some(answer) = special::answer(&mut self).await {
+            return answer;
+        }
+        self.check_verb()?;
+        if !special::is_view(&self.target.subresource) {
+            return Err(Status::no_such_path());
+        }
+        match self.verb {
+            "get" => self.get(),
+            "list" => self.list(),
+            "watch" => self.watch(),
+            "create" => self.create().await,
+            "update" => self.update().await,
+            "patch" => self.patch().await,
+            "delete" => self.delete().await,
+            "deletecollection" => self.delete_collection().await,
+            verb => Err(Status::method_not_supported(self.target.subject(), verb)),
+        }
+    }
+
+    /// Refuses what the row does not offer.
+    fn check_verb(&self) -> Result<(), Status> {
+        let resource = &self.target.resource;
+        let verbs = match self.target.subresource.as_str() {
+            "" => resource.verbs,
+            name => resource.subresource(name).ok_or_else(Status::no_such_path)?.verbs,
+        };
+        if verbs.names().any(|known| known == self.verb) {
+            return Ok(());
+        }
+        Err(Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"))
+    }
+
+    pub fn view(&self) -> Result<View, Status> {
+        let include = match self.query.text("includeObject") {
+            None | Some("Metadata") => Include::Metadata,
+            Some("None") => Include::None,
+            Some("Object") => Include::Object,
+            Some(other) => {
+                return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}")));
+            }
+        };
+        Ok(View::new(self.target.resource.clone(), self.accepted, include, self.engine.now_seconds()))
+    }
+
+    fn get(&self) -> Result<Response<Body>, Status> {
+        Ok(self.view()?.entry(StatusCode::OK, &*self.engine.entry(&self.target)?))
+    }
+
+    fn list(&self) -> Result<Response<Body>, Status> {
+        let options = ListOptions::parse(&self.query)?;
+        let page = self.engine.page(&self.target, &options)?;
+        Ok(self.view()?.list(page))
+    }
+
+    fn watch(self) -> Result<Response<Body>, Status> {
+        let options = WatchOptions::parse(&self.query)?;
+        if self.accepted.format == Format::Yaml {
+            return Err(Status::not_acceptable("a watch is served as application/json only"));
+        }
+        let view = self.view()?;
+        let watcher = self.engine.watch(self.target, options, view)?;
+        let chunks = futures_util::stream::unfold((watcher, self.place), |(mut watcher, place)| async move {
+            let chunk = watcher.next().await?;
+            Some((chunk, (watcher, place)))
+        });
+        let mut response = Response::new(Body::Stream(Box::pin(chunks)));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    async fn create(mut self) -> Result<Response<Body>, Status> {
+        let caller = self.caller()?;
+        let bytes = self.bytes().await?;
+        let decoded = decode::body(&self.target, &self.headers, &bytes, caller.validation)?;
+        let written = self.engine.create(&self.target, &caller, decoded.document).await?;
+        self.written(written, decoded.warnings)
+    }
+
+    async fn update(mut self) -> Result<Response<Body>, Status> {
+        let caller = self.caller()?;
+        let bytes = self.bytes().await?;
+        let mut decoded = decode::body(&self.target, &self.headers, &bytes, caller.validation)?;
+        metadata::place(&self.target, &mut decoded.document)?;
+        let written = self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await?;
+        self.written(written, decoded.warnings)
+    }
+
+    async fn patch(mut self) -> Result<Response<Body>, Status> {
+        let caller = self.caller()?;
+        let bytes = self.bytes().await?;
+        let patch = patch::Patch::parse(&self.headers, &self.query, &bytes)?;
+        let warnings = patch.check(&self.target, caller.validation)?;
+        let written = self.engine.update(&self.target, &caller, &Change::Patch(&patch)).await?;
+        self.written(written, warnings)
+    }
+
+    async fn delete(mut self) -> Result<Response<Body>, Status> {
+        let caller = self.caller()?;
+        let options = self.delete_options().await?;
+        let view = self.view()?;
+        let (written, gone) = match self.engine.delete(&self.target, &caller, &options).await? {
+            Deleted::Gone(written) => (written, true),
+            Deleted::Pending(written) => (written, false),
+        };
+        if !gone || self.target.resource.strategy.returns_deleted_object {
+            return Ok(respond(&view, StatusCode::OK, &written));
+        }
+        let uid = match &written.document {
+            crate::engine::Document::Stored(entry) => {
+                crate::engine::document_of(&self.target.resource, entry)?["metadata"]["uid"].clone()
+            }
+            crate::engine::Document::Unsaved(document) => document["metadata"]["uid"].clone(),
+        };
+        Ok(render::value(StatusCode::OK, self.accepted.format, &delete::success(&self.target, &uid)))
+    }
+
+    async fn delete_collection(mut self) -> Result<Response<Body>, Status> {
+        let caller = self.caller()?;
+        let selection = ListOptions::parse(&self.query)?;
+        let options = self.delete_options().await?;
+        let deleted = self.engine.delete_collection(&self.target, &caller, &selection, &options).await?;
+        let resource = &self.target.resource;
+        let mut items = Vec::with_capacity(deleted.len());
+        for written in deleted {
+            items.push(written.into_document(resource)?);
+        }
+        let list = json!({
+            "kind": *resource.list_kind,
+            "apiVersion": resource.api_version(),
+            "metadata": {"resourceVersion": self.engine.store.revision().to_string()},
+            "items": items,
+        });
+        Ok(render::value(StatusCode::OK, self.accepted.format, &list))
+    }
+
+    async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
+        let bytes = self.bytes().await?;
+        let mut body = if bytes.is_empty() { json!({}) } else { decode::untyped(&self.headers, &bytes)? };
+        if body["kind"].as_str().is_some_and(|kind| kind != "DeleteOptions") {
+            return Err(Status::bad_request(format!(
+                "decoded object cannot be converted to DeleteOptions: it is a {}",
+                body["kind"]
+            )));
+        }
+        if body["gracePeriodSeconds"].is_null()
+            && let Some(seconds) = self.query.integer("gracePeriodSeconds")?
+        {
+            body["gracePeriodSeconds"] = seconds.into();
+        }
+        if body["propagationPolicy"].is_null()
+            && let Some(policy) = self.query.text("propagationPolicy")
+        {
+            body["propagationPolicy"] = policy.into();
+        }
+        if let Some(orphan) = self.query.boolean("orphanDependents").filter(|_| body["orphanDependents"].is_null()) {
+            body["orphanDependents"] = orphan.into();
+        }
+        if let Some(words) = body["dryRun"].as_array() {
+            check_dry_run(words.iter().filter_map(Value::as_str), "DeleteOptions")?;
+        }
+        let mut options = DeleteOptions::parse(&body)?;
+        options.dry_run |= check_dry_run(self.query.all("dryRun"), "DeleteOptions")?;
+        Ok(options)
+    }
+
+    /// Who writes, from the query and the headers.
+    pub fn caller(&self) -> Result<Caller, Status> {
+        let options_kind = match self.verb {
+            "create" => "CreateOptions",
+            "patch" => "PatchOptions",
+            "delete" | "deletecollection" => "DeleteOptions",
+            _ => "UpdateOptions",
+        };
+        let dry_run = check_dry_run(self.query.all("dryRun"), options_kind)?;
+        let validation = match self.query.text("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") => FieldValidation::Strict,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some(other) => {
+                let path = api::field::Path::new("fieldValidation");
+                let error = api::field::FieldError::not_supported(&path, other, &["Ignore", "Strict", "Warn"]);
+                return Err(invalid_options(options_kind, error));
+            }
+        };
+        let manager = match self.query.text("fieldManager") {
+            Some(manager) if manager.len() > MAX_MANAGER_LENGTH => {
+                let path = api::field::Path::new("fieldManager");
+                return Err(invalid_options(options_kind, api::field::FieldError::too_long(&path, MAX_MANAGER_LENGTH)));
+            }
+            Some(manager) => manager.to_owned(),
+            None => {
+                let agent = self.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+                let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or("unknown");
+                name.chars().take(MAX_MANAGER_LENGTH).filter(|letter| !letter.is_control()).collect()
+            }
+        };
+        let mut options = json!({"kind": options_kind, "apiVersion": "meta.k8s.io/v1"});
+        for name in ["fieldManager", "fieldValidation"] {
+            if let Some(value) = self.query.text(name) {
+                options[name] = value.into();
+            }
+        }
+        if dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        let (user, annotations) = (self.user.clone(), self.annotations.clone());
+        Ok(Caller { user, manager, dry_run, validation, options, annotations })
+    }
+
+    /// The whole body, within the limit.
+    pub async fn bytes(&mut self) -> Result<Bytes, Status> {
+        let body = Limited::new(std::mem::take(&mut self.body), MAX_BODY_BYTES).collect();
+        match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY_BYTES}")))
+            }
+            Ok(Err(error)) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+            Err(_) => Err(Status::new(408, "Timeout", "the body did not arrive in time")),
+        }
+    }
+
+    pub fn written(&self, written: Written, warnings: Vec<String>) -> Result<Response<Body>, Status> {
+        let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = respond(&self.view()?, status, &written);
+        warn(&mut response, warnings.iter().chain(&written.warnings));
+        Ok(response)
+    }
+}
+
+/// The warning to everyone who uses a deprecated version or kind.
+fn deprecation(resource: &Resource) -> Option<String> {
+    const BUILT_IN: [(&str, &str); 2] = [
+        ("endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ];
+    match &resource.custom {
+        Some(custom) => custom.deprecation().map(str::to_owned),
+        None if resource.group.is_empty() => {
+            BUILT_IN.iter().find(|(plural, _)| *plural == &*resource.plural).map(|(_, warning)| (*warning).to_owned())
+        }
+        None => None,
+    }
+}
+
+fn respond(view: &View, status: StatusCode, written: &Written) -> Response<Body> {
+    match &written.document {
+        crate::engine::Document::Stored(entry) => view.entry(status, entry),
+        crate::engine::Document::Unsaved(document) => view.document(status, document),
+    }
+}
+
+/// `Warning` headers (RFC 7234, 5.5; KEP-1693). Where all of them together are too long for clients, each is
+/// cut short.
+pub fn warn<'a>(response: &mut Response<Body>, warnings: impl Iterator<Item = &'a String>) {
+    const MAX_TOTAL: usize = 4 * 1024;
+    const MAX_EACH: usize = 256;
+    let mut told: Vec<String> = Vec::new();
+    for warning in warnings {
+        let plain: String = warning.chars().filter(|letter| !letter.is_control()).collect();
+        if !told.contains(&plain) {
+            told.push(plain);
+        }
+    }
+    let total: usize = told.iter().map(String::len).sum();
+    let each = if total > MAX_TOTAL { MAX_EACH } else { MAX_TOTAL };
+    for warning in told.iter().take(MAX_TOTAL / MAX_EACH) {
+        let mut quoted = String::with_capacity(warning.len());
+        for letter in warning.chars().take(each) {
+            if matches!(letter, '"' | '\\') {
+                quoted.push('\\');
+            }
+            quoted.push(letter);
+        }
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+fn check_dry_run<'a>(words: impl Iterator<Item = &'a str>, options_kind: &str) -> Result<bool, Status> {
+    let mut dry_run = false;
+    for word in words.filter(|word| !word.is_empty()) {
+        if word != "All" {
+            let path = api::field::Path::new("dryRun");
+            return Err(invalid_options(options_kind, api::field::FieldError::not_supported(&path, word, &["All"])));
+        }
+        dry_run = true;
+    }
+    Ok(dry_run)
+}
+
+fn invalid_options(kind: &str, error: api::field::FieldError) -> Status {
+    Status::invalid(Subject { group: "meta.k8s.io", resource: kind, name: "" }, &vec![error])
+}
+
+/// A refusal, in the client's format.
+pub fn refusal(status: &Status, format: Format) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = render::value(code, format, &status.to_value());
+    if let Some(seconds) = status.retry_after_seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// JSON objects, where nothing was asked or nothing that is asked can be had.
+pub const FALLBACK: Accepted = Accepted { format: Format::Json, shape: Shape::Object };

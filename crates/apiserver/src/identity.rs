@@ -1,0 +1,63 @@
+//! Who asks, and what for: the vocabulary between authentication, authorization and admission.
+
+use std::collections::BTreeMap;
+
+/// An authenticated user (authentication.k8s.io/v1 `UserInfo`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+pub const ANONYMOUS: &str = "system:anonymous";
+pub const AUTHENTICATED: &str = "system:authenticated";
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub const MASTERS: &str = "system:masters";
+
+impl User {
+    pub fn anonymous() -> Self {
+        Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
+    }
+
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|known| known == group)
+    }
+}
+
+/// One request as authorization sees it (authorization.k8s.io/v1 `SubjectAccessReviewSpec`).
+#[derive(Debug, Clone)]
+pub struct Attributes<'a> {
+    pub user: &'a User,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or a special
+    /// verb (`escalate`, `bind`, `impersonate`, `approve`, `sign`); the lower-case HTTP method for a
+    /// request that names no resource.
+    pub verb: &'a str,
+    pub target: Target<'a>,
+    /// The field selector of a `list`, `watch` or `deletecollection`, as sent; empty where there is none.
+    /// A selector that is exactly `metadata.name=x` is also the target's name.
+    pub field_selector: &'a str,
+}
+
+impl<'a> Attributes<'a> {
+    pub fn new(user: &'a User, verb: &'a str, target: Target<'a>) -> Self {
+        Self { user, verb, target, field_selector: "" }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    Resource {
+        group: &'a str,
+        version: &'a str,
+        resource: &'a str,
+        subresource: &'a str,
+        /// Empty for cluster-scoped resources and for requests over all namespaces.
+        namespace: &'a str,
+        /// Empty for collections.
+        name: &'a str,
+    },
+    /// `/healthz`, `/openapi/v2`.
+    Path(&'a str),
+}

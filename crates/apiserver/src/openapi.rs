@@ -1,0 +1,212 @@
+//! OpenAPI: the documents that describe every path and type, versions 2 and 3, built-in and custom, as
+//! JSON and as protobuf. A pure rendering of a registry and the schemas of the custom resources in it.
+//!
+//! A document is made when it is first asked for, one schema and one path at a time, and kept only
+//! compressed. Made of version 3; version 2 is derived from it.
+
+mod parameters;
+mod paths;
+mod protobuf;
+mod schemas;
+mod v2;
+mod v3;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    io::Read,
+    sync::{Arc, OnceLock},
+};
+
+use api::{
+    builtin::published::{COMPRESSED, Published},
+    registry::Registry,
+    resource::Resource,
+};
+use flate2::read::GzDecoder;
+use parking_lot::Mutex;
+use ring::digest::{Context, SHA256, digest};
+use serde_json::{Value, json};
+
+/// The OpenAPI documents of one registry.
+#[derive(Debug)]
+pub struct OpenApi {
+    rows: BTreeMap<Box<str>, Vec<Row>>,
+    /// What identifies the content of each document, by its path below `/openapi/v3/`.
+    hashes: OnceLock<BTreeMap<Box<str>, Box<str>>>,
+    rendered: Mutex<HashMap<(Box<str>, Encoding), Rendered>>,
+}
+
+#[derive(Debug, Clone)]
+struct Rendered {
+    hash: Box<str>,
+    document: Arc<Document>,
+}
+
+/// A row and, where it is custom, its schema as the definition has it (`openAPIV3Schema`).
+#[derive(Debug, Clone)]
+struct Row {
+    resource: Arc<Resource>,
+    schema: Option<Arc<Value>>,
+}
+
+#[derive(Debug)]
+pub struct Document {
+    pub content_type: &'static str,
+    pub gzip: Vec<u8>,
+    /// With its quotes.
+    pub etag: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Json,
+    Protobuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecVersion {
+    V2,
+    V3,
+}
+
+/// The key of the version 2 document among those of version 3.
+const V2: &str = "v2";
+
+impl Encoding {
+    /// The first encoding in an `Accept` header that the document has; `None`: 406.
+    pub fn accepted(accept: &str, version: SpecVersion) -> Option<Encoding> {
+        let (at, dot) = match version {
+            SpecVersion::V2 => ("v2@v1.0", "v2.v1.0"),
+            SpecVersion::V3 => ("v3@v1.0", "v3.v1.0"),
+        };
+        let of_media_type = |text: &str| match text.split(';').next()?.trim() {
+            "application/json" | "application/*" | "*/*" | "" => Some(Encoding::Json),
+            other => {
+                let other = other.strip_prefix("application/com.github.proto-openapi.spec.")?;
+                let other = other.strip_suffix("+protobuf")?;
+                (other == at || other == dot).then_some(Encoding::Protobuf)
+            }
+        };
+        accept.split(',').find_map(of_media_type)
+    }
+
+    fn content_type(self, version: SpecVersion) -> &'static str {
+        match (self, version) {
+            (Encoding::Json, _) => "application/json",
+            (Encoding::Protobuf, SpecVersion::V2) => "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+            (Encoding::Protobuf, SpecVersion::V3) => "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+        }
+    }
+}
+
+impl Document {
+    /// For clients that accept no compression.
+    pub fn plain(&self) -> Vec<u8> {
+        let mut plain = Vec::new();
+        // What we compressed ourselves, in memory, can be read again.
+        let _ = GzDecoder::new(&*self.gzip).read_to_end(&mut plain);
+        plain
+    }
+}
+
+impl OpenApi {
+    /// `schema` gives the schema of a custom row.
+    pub fn new(registry: &Registry, schema: impl Fn(&Resource) -> Option<Arc<Value>>) -> Self {
+        let mut rows: BTreeMap<Box<str>, Vec<Row>> = BTreeMap::new();
+        for resource in registry.rows() {
+            let row = Row { resource: Arc::clone(resource), schema: schema(resource) };
+            rows.entry(v3::document_path(resource).into()).or_default().push(row);
+        }
+        Self { rows, hashes: OnceLock::new(), rendered: Mutex::default() }
+    }
+
+    /// The documents of a registry that came after this one; what did not change is not made again.
+    pub fn succeed(&self, registry: &Registry, schema: impl Fn(&Resource) -> Option<Arc<Value>>) -> Self {
+        let next = Self::new(registry, schema);
+        next.rendered.lock().clone_from(&self.rendered.lock());
+        next
+    }
+
+    /// `/openapi/v3`: where the documents are, with hashes, so that clients can keep them.
+    pub fn index(&self) -> Value {
+        let url = |path: &str, hash: &str| json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
+        let paths = self.hashes().iter().map(|(path, hash)| (path.to_string(), url(path, hash)));
+        let paths: serde_json::Map<String, Value> = paths.collect();
+        json!({"paths": paths})
+    }
+
+    /// What a client must give as `hash` for the document to be cacheable for ever.
+    pub fn hash(&self, path: &str) -> Option<&str> {
+        self.hashes().get(path).map(|hash| &**hash)
+    }
+
+    /// The document at `/openapi/v3/PATH`: `api/v1`, `apis/apps/v1`.
+    pub fn v3(&self, path: &str, encoding: Encoding) -> Option<Arc<Document>> {
+        let rows = self.rows.get(path)?;
+        let hash = self.hash(path)?;
+        let render = || v3::render(path, &rows.iter().collect::<Vec<_>>(), &Published::unpack(), encoding);
+        Some(self.cached(path, hash, SpecVersion::V3, encoding, render))
+    }
+
+    /// The document at `/openapi/v2`: everything.
+    pub fn v2(&self, encoding: Encoding) -> Arc<Document> {
+        let all: String = self.hashes().values().map(|hash| &**hash).collect();
+        let hash = hexadecimal(digest(&SHA256, all.as_bytes()).as_ref());
+        let rows: Vec<&Row> = self.rows.values().flatten().collect();
+        let render = || v2::render(&rows, &Published::unpack(), encoding);
+        self.cached(V2, &hash, SpecVersion::V2, encoding, render)
+    }
+
+    fn cached(
+        &self,
+        path: &str,
+        hash: &str,
+        version: SpecVersion,
+        encoding: Encoding,
+        render: impl FnOnce() -> Vec<u8>,
+    ) -> Arc<Document> {
+        let key = (Box::from(path), encoding);
+        if let Some(known) = self.rendered.lock().get(&key).filter(|known| &*known.hash == hash) {
+            return Arc::clone(&known.document);
+        }
+        let content_type = encoding.content_type(version);
+        let document = Arc::new(Document { content_type, gzip: render(), etag: format!("\"{hash}\"") });
+        let rendered = Rendered { hash: hash.into(), document: Arc::clone(&document) };
+        self.rendered.lock().insert(key, rendered);
+        document
+    }
+
+    fn hashes(&self) -> &BTreeMap<Box<str>, Box<str>> {
+        self.hashes.get_or_init(|| {
+            let build = digest(&SHA256, COMPRESSED);
+            let hash = |rows: &Vec<Row>| hexadecimal(hash(build.as_ref(), rows).as_ref());
+            self.rows.iter().map(|(path, rows)| (path.clone(), hash(rows).into())).collect()
+        })
+    }
+}
+
+/// Of everything that a document is made of.
+fn hash(build: &[u8], rows: &[Row]) -> ring::digest::Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(build);
+    for Row { resource, schema } in rows {
+        let names = (&resource.kind, &resource.list_kind, &resource.plural, resource.scope, resource.verbs);
+        context.update(format!("{names:?}{:?}", resource.subresources).as_bytes());
+        if let Some(schema) = schema {
+            context.update(schema.to_string().as_bytes());
+        }
+    }
+    context.finish()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! One API server: what it is made of, how it starts, how it ends.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use api::{
+    registry::{self, Registry, RuntimeConfig},
+    resource::Resource,
+};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full, StreamBody};
+use stdx::{Clock, Random};
+use store::Store;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission,
+    audit::Audit,
+    authority::Authority,
+    bootstrap,
+    discovery::Discovery,
+    engine::{Engine, allocation::Allocation, cache::DecodedCache},
+    http::{
+        listener::{self, Answer, BodyError, Handler, Peer},
+        load::Load,
+    },
+    identity::User,
+    metrics::Metrics,
+    openapi::OpenApi,
+    pki::{self, Pki},
+    upkeep,
+};
+
+/// What a server needs to be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything the server keeps lies below it: `pki/`, `state/`.
+    pub data_dir: PathBuf,
+    pub bind: SocketAddr,
+    /// The name or address by which clients reach it, beside those of the machine itself.
+    pub advertise: Vec<String>,
+    pub runtime_config: RuntimeConfig,
+    /// IPv4 range of service addresses; its first address is the server's own.
+    pub service_cidr: String,
+    pub audit_log: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot use the directory {path}")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot append to the audit log {path}")]
+    AuditLog { path: PathBuf, source: std::io::Error },
+    #[error("service range {0:?}: must be an IPv4 range such as 10.96.0.0/12")]
+    ServiceRange(String),
+    #[error(transparent)]
+    Pki(#[from] pki::PkiError),
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    #[error("the first objects could not be written: {0}")]
+    Bootstrap(String),
+}
+
+/// Documents about what is served, made for one registry.
+pub struct Documents {
+    registry: Arc<Registry>,
+    address: SocketAddr,
+    pub discovery: Discovery,
+    pub openapi: OpenApi,
+}
+
+pub struct Server {
+    pub engine: Arc<Engine>,
+    pub pki: Arc<Pki>,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Metrics,
+    pub(crate) load: Load,
+    documents: ArcSwap<Documents>,
+    address: SocketAddr,
+    /// Told after certificates were renewed.
+    renewed: tokio::sync::Notify,
+    stop: CancellationToken,
+}
+
+/// A server that runs.
+pub struct Running {
+    pub server: Arc<Server>,
+    pub address: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the state, writes what every cluster has, and serves.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, StartError> {
+        create_directory(&config.data_dir)?;
+        let listener = TcpListener::bind(config.bind)
+            .await
+            .map_err(|source| StartError::Listen { address: config.bind, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.bind, source })?;
+        let allocation = Allocation::parse(&config.service_cidr)
+            .ok_or_else(|| StartError::ServiceRange(config.service_cidr.clone()))?;
+        let names =
+            pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };
+        let pki = Arc::new(Pki::open(&config.data_dir.join("pki"), &names, clock.now())?);
+        let state = store::Config::new(config.data_dir.join("state"));
+        let store = Store::open(store::Config { clock: Arc::clone(&clock), random: Arc::clone(&random), ..state })?;
+        let audit = match &config.audit_log {
+            None => Audit::off(Arc::clone(&random)),
+            Some(path) => Audit::to_file(path, Arc::clone(&random))
+                .map_err(|source| StartError::AuditLog { path: path.clone(), source })?,
+        };
+        let registry = Arc::new(crate::rules::complete(registry::registry(&config.runtime_config)));
+        let authority = Authority::new(&pki)?;
+        let stop = CancellationToken::new();
+        let served = Arc::new(ArcSwap::new(Arc::clone(&registry)));
+        let engine = Arc::new(Engine {
+            store,
+            registry: Arc::clone(&served),
+            admission: admission::default_chain(
+                authority.authorizer(),
+                Arc::new(admission::asking::Served(served)),
+                Arc::clone(&clock),
+                Arc::clone(&random),
+            ),
+            authority,
+            allocation,
+            decoded: DecodedCache::default(),
+            stop: stop.clone(),
+            clock,
+            random,
+        });
+        let server = Arc::new(Server {
+            audit,
+            metrics: Metrics::default(),
+            load: Load::default(),
+            documents: ArcSwap::from_pointee(Documents::new(&engine, registry, address)),
+            address,
+            renewed: tokio::sync::Notify::new(),
+            stop,
+            pki,
+            engine,
+        });
+        bootstrap::run(&server.engine, &config.service_cidr, address)
+            .await
+            .map_err(|status| StartError::Bootstrap(status.message))?;
+        let mut tasks = Vec::new();
+        tasks.extend(upkeep::start(&server.engine, &server.stop).await);
+        tasks.push(tokio::spawn(renew_certificates(Arc::clone(&server))));
+        let tls = Arc::new(server.pki.server_config()?);
+        let handler: Arc<dyn Handler> = Arc::clone(&server) as Arc<dyn Handler>;
+        tasks.push(tokio::spawn(listener::serve(listener, tls, handler, server.stop.clone())));
+        Ok(Running { server, address, tasks })
+    }
+
+    /// The documents of the registry as it is now; made anew after it changed.
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        let registry = self.engine.registry.load_full();
+        let documents = self.documents.load_full();
+        if Arc::ptr_eq(&documents.registry, &registry) {
+            return documents;
+        }
+        let documents = Arc::new(documents.succeed(&self.engine, registry));
+        self.documents.store(Arc::clone(&documents));
+        documents
+    }
+
+    /// Health checks: name and result. Ready is live and not on its way down.
+    pub(crate) fn checks(&self, ready: bool) -> Vec<(&'static str, Result<(), String>)> {
+        // The store is in this process: where it answers at all, it is well. A full disk is a writer's error.
+        let mut checks = vec![("ping", Ok(())), ("log", Ok(())), ("etcd", Ok(()))];
+        if ready {
+            let down = self.stop.is_cancelled();
+            checks.push(("shutdown", if down { Err("process is shutting down".to_owned()) } else { Ok(()) }));
+        }
+        checks
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn render_metrics(&self) -> String {
+        let memory = resident_bytes().unwrap_or(0);
+        self.metrics.render(&[
+            ("process_resident_memory_bytes", "Resident memory size in bytes.", memory as f64),
+            ("coracle_store_revision", "The revision of the last commit.", self.engine.store.revision() as f64),
+        ])
+    }
+}
+
+impl Documents {
+    fn new(engine: &Engine, registry: Arc<Registry>, address: SocketAddr) -> Self {
+        Self {
+            discovery: Discovery::new(Arc::clone(&registry), &address.to_string()),
+            openapi: OpenApi::new(&registry, |row: &Resource| upkeep::published_schema(engine, row)),
+            address,
+            registry,
+        }
+    }
+
+    /// Those of a later registry; what has not changed is not made again.
+    fn succeed(&self, engine: &Engine, registry: Arc<Registry>) -> Self {
+        Self {
+            discovery: Discovery::new(Arc::clone(&registry), &self.address.to_string()),
+            openapi: self.openapi.succeed(&registry, |row: &Resource| upkeep::published_schema(engine, row)),
+            address: self.address,
+            registry,
+        }
+    }
+}
+
+impl Running {
+    /// Ends requests within bounds and makes everything durable.
+    pub async fn stop(self) {
+        self.server.stop.cancel();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.server.engine.store.clone().close().await;
+    }
+
+    /// Waits until the admin's credentials have been renewed and are to be handed out again.
+    pub async fn renewed(&self) {
+        self.server.renewed.notified().await;
+    }
+
+    /// Requests of a caller in this process, who is `user`: no socket, the same pipeline (wall W3).
+    pub fn in_process<B>(&self, user: User) -> impl Fn(Request<B>) -> Answer + Send + Sync + 'static + use<B>
+    where
+        B: http_body::Body<Data = Bytes, Error: Display> + Send + 'static,
+    {
+        let server = Arc::clone(&self.server);
+        let peer = Arc::new(Peer { address: self.address, certificates: Vec::new(), user: Some(user) });
+        move |request| {
+            let (server, peer) = (Arc::clone(&server), Arc::clone(&peer));
+            Box::pin(async move {
+                let (parts, body) = request.into_parts();
+                // These bodies are in memory already.
+                let body = match body.collect().await {
+                    Ok(whole) => Full::new(whole.to_bytes()).map_err(|never| match never {}).boxed(),
+                    Err(error) => {
+                        let broken = BodyError(error.to_string());
+                        StreamBody::new(futures_util::stream::iter([Err(broken)])).boxed()
+                    }
+                };
+                server.handle(Request::from_parts(parts, body), peer).await
+            })
+        }
+    }
+}
+
+async fn renew_certificates(server: Arc<Server>) {
+    loop {
+        let now = server.engine.clock.now();
+        let due = server.pki.next_renewal().unwrap_or(now);
+        let wait = std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default();
+        // Wall time can jump: look again at least once an hour.
+        let wait = wait.clamp(std::time::Duration::from_secs(60), std::time::Duration::from_secs(3600));
+        tokio::select! {
+            () = server.stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        if server.engine.clock.now() < due {
+            continue;
+        }
+        match server.pki.renew(server.engine.clock.now()) {
+            Ok(()) => server.renewed.notify_one(),
+            Err(error) => tracing::error!(%error, "certificates could not be renewed; trying again"),
+        }
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Directory { path: path.to_owned(), source })
+}
+
+fn resident_bytes() -> Option<u64> {
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// What the serving certificate is to speak for, beside the machine itself.
+fn names_of(config: &Config) -> Vec<String> {
+    let bind = config.bind.ip();
+    let bound = (!bind.is_unspecified()).then(|| bind.to_string());
+    config.advertise.iter().cloned().chain(bound).collect()
+}
