@@ -1,0 +1,94 @@
+//! `coracle server`: the control plane in this process.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::Result;
+use api::registry::RuntimeConfig;
+use apiserver::{kubeconfig, server};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Where state and keys are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/coracle")]
+    data_dir: PathBuf,
+    /// The kubeconfig file that gets the context `coracle` [default: as kubectl finds it]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The port of the API
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    api_port: u16,
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    bind_address: std::net::IpAddr,
+    /// Another name or address by which clients reach the API; may be given several times
+    #[arg(long, value_name = "NAME")]
+    advertise: Vec<String>,
+    /// The IPv4 range of service addresses
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    service_cidr: String,
+    /// Which API versions are served beside the stable ones: resource.k8s.io/v1beta2=true,api/alpha=false
+    #[arg(long, value_name = "LIST", default_value = "", value_parser = parse_runtime_config)]
+    runtime_config: RuntimeConfig,
+    /// Append a line for each request to this file
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+}
+
+fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
+    RuntimeConfig::parse(text).map_err(|error| error.to_string())
+}
+
+#[tokio::main]
+pub async fn run(arguments: Arguments) -> Result<()> {
+    #[allow(clippy::disallowed_methods, reason = "how long the start took, for the reader only")]
+    let started = Instant::now();
+    let config = server::Config {
+        data_dir: arguments.data_dir,
+        bind: SocketAddr::new(arguments.bind_address, arguments.api_port),
+        advertise: arguments.advertise,
+        runtime_config: arguments.runtime_config,
+        service_cidr: arguments.service_cidr,
+        audit_log: arguments.audit_log,
+    };
+    let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
+    let running = server::Server::start(config, clock, random).await?;
+    let file = match arguments.kubeconfig {
+        Some(file) => file,
+        None => kubeconfig::path(std::env::var_os("KUBECONFIG").as_deref(), std::env::var_os("HOME").as_deref())?,
+    };
+    hand_out(&running, &file)?;
+    eprintln!(
+        "coracle: ready at https://{} after {} ms; kubectl --context {} ({})",
+        running.address,
+        started.elapsed().as_millis(),
+        kubeconfig::NAME,
+        file.display(),
+    );
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = running.renewed() => hand_out(&running, &file)?,
+        }
+    }
+    running.stop().await;
+    Ok(())
+}
+
+/// Writes the admin's access into the kubeconfig file.
+fn hand_out(running: &server::Running, file: &Path) -> Result<()> {
+    let access = kubeconfig::Access {
+        server: &format!("https://{}", running.address),
+        authority_pem: &running.server.pki.authority_pem()?,
+        credentials: &running.server.pki.admin(),
+    };
+    Ok(kubeconfig::merge(file, &access)?)
+}
