@@ -1,0 +1,76 @@
+//! The objects of the load: pods as deployments make them, and config maps.
+
+use serde_json::{Value, json};
+
+pub const NAMESPACE: &str = "bench";
+
+/// A pod of 6.7 KB as it is listed (its managed fields, which the server adds, are about half of that).
+pub fn pod(name: &str) -> String {
+    let variables: Vec<Value> =
+        (0..2).map(|index| json!({"name": format!("SETTING_{index}"), "value": format!("value-{index}")})).collect();
+    let container = |name: &str, port: u16| {
+        json!({
+            "name": name,
+            "image": "registry.example.com/shop/checkout:1.4.2",
+            "args": ["--listen=:8080", "--log-format=json", "--shutdown-timeout=20s"],
+            "ports": [{"name": "http", "containerPort": port}, {"name": "metrics", "containerPort": port + 1}],
+            "env": variables,
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 5},
+            "livenessProbe": {"httpGet": {"path": "/live", "port": "http"}, "initialDelaySeconds": 10},
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/checkout"}, {"name": "scratch", "mountPath": "/tmp"}],
+            "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false},
+        })
+    };
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "labels": {"app": "checkout", "tier": "backend", "pod-template-hash": "6d4cf56db6"},
+            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8081"},
+        },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [container("checkout", 8080), container("proxy", 9080)],
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 2000},
+            "volumes": [
+                {"name": "config", "configMap": {"name": "checkout", "items": [{"key": "checkout.yaml", "path": "checkout.yaml"}]}},
+                {"name": "scratch", "emptyDir": {"sizeLimit": "64Mi"}},
+            ],
+        },
+    });
+    pod.to_string()
+}
+
+pub fn pod_name(index: usize) -> String {
+    format!("checkout-{index:05}")
+}
+
+/// A config map of 2 KB; `generation` makes one version of it differ from the next.
+pub fn config_map(name: &str, generation: usize) -> String {
+    let text = "a line of an ordinary settings file\n".repeat(48);
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {"app": "bench"}},
+        "data": {"generation": generation.to_string(), "settings": text},
+    });
+    object.to_string()
+}
+
+pub fn namespace() -> String {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).to_string()
+}
+
+/// Pods are admitted only where their service account exists, which a controller makes elsewhere.
+pub fn service_account() -> String {
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}).to_string()
+}
+
+/// The path of a collection in the namespace of the load, or of one object in it.
+pub fn path(plural: &str, name: &str) -> String {
+    let separator = if name.is_empty() { "" } else { "/" };
+    format!("/api/v1/namespaces/{NAMESPACE}/{plural}{separator}{name}")
+}
