@@ -1,0 +1,27 @@
+# Two commands: `make demo` builds and shows the main job; `make test` installs what the tests need and runs them.
+
+# The clients that tests and the demo use (kubectl, Helm) are kept between checkouts.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle/tools
+export CORACLE_TOOLS := $(TOOLS)
+SCENARIO ?= all
+
+.PHONY: build demo test unit end-to-end lint bench tools fuzz-check
+
+build:
+	cargo build --release --bin coracle
+
+demo: build tools
+	scripts/demo
+
+test: tools
+	cargo test --workspace --locked
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: build
+	cargo run --release --locked -p bench -- $(SCENARIO)
+
+tools:
+	scripts/tools $(TOOLS)
