@@ -6,9 +6,9 @@ use api::{
     resource::Resource,
     status::{Status, Subject},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -282,15 +282,9 @@ impl Call {
 
     /// The whole body, within the limit.
     pub async fn bytes(&mut self) -> Result<Bytes, Status> {
-        let body = Limited::new(std::mem::take(&mut self.body), MAX_BODY_BYTES).collect();
-        match timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY_BYTES}")))
-            }
-            Ok(Err(error)) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
-            Err(_) => Err(Status::new(408, "Timeout", "the body did not arrive in time")),
-        }
+        let body = collect(std::mem::take(&mut self.body));
+        let late = || Status::new(408, "Timeout", "the body did not arrive in time");
+        timeout(BODY_TIMEOUT, body).await.map_err(|_| late())?
     }
 
     pub fn written(&self, written: Written, warnings: Vec<String>) -> Result<Response<Body>, Status> {
@@ -314,6 +308,26 @@ fn deprecation(resource: &Resource) -> Option<String> {
         }
         None => None,
     }
+}
+
+/// Reads a body within the limit. One that is larger is read on a little before it is refused, so that an
+/// HTTP/1.1 client has sent all and reads the refusal.
+async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
+    let (mut bytes, mut total) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        total += data.len();
+        if total <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(data);
+        } else if total > 2 * MAX_BODY_BYTES {
+            break;
+        }
+    }
+    if total > MAX_BODY_BYTES {
+        return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY_BYTES}")));
+    }
+    Ok(bytes.freeze())
 }
 
 fn respond(view: &View, status: StatusCode, written: &Written) -> Response<Body> {
