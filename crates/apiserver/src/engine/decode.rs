@@ -10,7 +10,7 @@ use document::{DecodeError, Encoding, Type};
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::{Engine, FieldValidation, Target, versions};
+use super::{FieldValidation, Target, versions};
 use crate::http::verbs::MAX_BODY_BYTES;
 
 /// A document ready for the engine, and what its sender should know.
@@ -44,7 +44,6 @@ pub fn body(
 
 /// A body of another kind than the resource's own: a Scale, a Binding, an Eviction.
 pub fn foreign(
-    engine: &Engine,
     headers: &HeaderMap,
     bytes: &[u8],
     api_version: &str,
@@ -53,7 +52,6 @@ pub fn foreign(
 ) -> Result<Decoded, Status> {
     let (mut document, mut strict) = parse(headers, bytes, &Expected { api_version, kind, protobuf: true })?;
     expect_type(&mut document, api_version, kind)?;
-    let _ = engine;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let types = api::builtin::types();
     let name = api::builtin::type_name(group, version, kind);

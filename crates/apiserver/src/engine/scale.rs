@@ -49,8 +49,7 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
     let bytes = call.bytes().await?;
     let (wanted, warnings) = if call.verb == "update" {
-        let (engine, headers) = (&call.engine, &call.headers);
-        let decoded = decode::foreign(engine, headers, &bytes, API_VERSION, "Scale", caller.validation)?;
+        let decoded = decode::foreign(&call.headers, &bytes, API_VERSION, "Scale", caller.validation)?;
         (Wanted::Scale(decoded.document), decoded.warnings)
     } else {
         (Wanted::Patch(Patch::parse(&call.headers, &call.query, &bytes)?), Vec::new())
