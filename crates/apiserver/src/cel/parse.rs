@@ -11,7 +11,8 @@ const MAX_DEPTH: u16 = 120;
 /// Bytes an expression may have.
 const MAX_SOURCE_BYTES: usize = 100_000;
 
-const RESERVED: [&str; 17] = [
+/// Words that the language keeps for itself.
+pub(super) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
