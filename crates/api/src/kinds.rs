@@ -31,7 +31,7 @@ pub mod resources;
 mod rules;
 pub mod schedule;
 mod scheduling;
-mod service;
+pub mod service;
 mod stateful_set;
 mod storage;
 mod volume;
@@ -46,6 +46,14 @@ use crate::{resource::Column, strategy::Strategy};
 /// The strategy of a built-in kind; the default one where nothing is special.
 pub fn strategy(topic: &str) -> Option<Strategy> {
     row(topic).map(|(_, strategy, _)| *strategy)
+}
+
+/// The same, as a group serves the kind.
+pub fn strategy_in(group: &str, topic: &str) -> Option<Strategy> {
+    match (group, topic) {
+        ("events.k8s.io", "events") => Some(event::STRICT_STRATEGY),
+        _ => strategy(topic),
+    }
 }
 
 /// The printer columns of a built-in kind.

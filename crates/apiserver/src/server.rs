@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -49,6 +50,8 @@ pub struct Config {
     pub runtime_config: RuntimeConfig,
     /// IPv4 range of service addresses; its first address is the server's own.
     pub service_cidr: String,
+    /// From which services get their ports on every node.
+    pub service_node_ports: RangeInclusive<u16>,
     pub audit_log: Option<PathBuf>,
 }
 
@@ -106,7 +109,7 @@ impl Server {
             .await
             .map_err(|source| StartError::Listen { address: config.bind, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.bind, source })?;
-        let allocation = Allocation::parse(&config.service_cidr)
+        let allocation = Allocation::parse(&config.service_cidr, config.service_node_ports.clone())
             .ok_or_else(|| StartError::ServiceRange(config.service_cidr.clone()))?;
         let names =
             pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// The IPv4 range of service addresses
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
     service_cidr: String,
+    /// The ports that services may have on every node
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = parse_ports)]
+    service_node_port_range: RangeInclusive<u16>,
     /// Which API versions are served beside the stable ones: resource.k8s.io/v1beta2=true,api/alpha=false
     #[arg(long, value_name = "LIST", default_value = "", value_parser = parse_runtime_config)]
     runtime_config: RuntimeConfig,
@@ -45,6 +49,13 @@ fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
     RuntimeConfig::parse(text).map_err(|error| error.to_string())
 }
 
+/// `30000-32767`
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let ports: RangeInclusive<u16> = ends.map(|(first, last)| first..=last).ok_or("it is not FIRST-LAST")?;
+    if ports.is_empty() || *ports.start() == 0 { Err("it has no ports".to_owned()) } else { Ok(ports) }
+}
+
 #[tokio::main]
 pub async fn run(arguments: Arguments) -> Result<()> {
     #[allow(clippy::disallowed_methods, reason = "how long the start took, for the reader only")]
@@ -55,6 +66,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         advertise: arguments.advertise,
         runtime_config: arguments.runtime_config,
         service_cidr: arguments.service_cidr,
+        service_node_ports: arguments.service_node_port_range,
         audit_log: arguments.audit_log,
     };
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));

@@ -59,7 +59,12 @@ impl<'t> Check<'t> {
                 let of = of.of(map.value);
                 for (key, child) in fields {
                     fill_null(child, of.shape());
-                    self.value(child, of, &at.key(key))?;
+                    // A list of resources.
+                    if matches!(of.shape(), Shape::Scalar(Scalar::Quantity)) {
+                        *child = canonical_quantity(child.take(), quantity::canonical_in_list)?;
+                    } else {
+                        self.value(child, of, &at.key(key))?;
+                    }
                 }
             }
             (Shape::List(List { item, .. }), Value::Array(items)) => {
@@ -224,7 +229,7 @@ fn canonicalise(value: &mut Value, scalar: Scalar, of: Type<'_>, at: &Path<'_>) 
         (Scalar::IntOrString, other) => return Err(wrong_value(&go_value(other, true), "int32", at)),
         (Scalar::Bytes, Value::String(text)) => Some(time::canonical_base64(text).map_err(TypeError)?),
         (Scalar::Quantity, value) => {
-            *value = canonical_quantity(value.take())?;
+            *value = canonical_quantity(value.take(), quantity::canonical)?;
             return Ok(());
         }
         (Scalar::Time, Value::String(text)) => time::canonical_time(text).map_err(TypeError)?,
@@ -245,17 +250,19 @@ fn canonicalise(value: &mut Value, scalar: Scalar, of: Type<'_>, at: &Path<'_>) 
     Ok(())
 }
 
-fn canonical_quantity(value: Value) -> Result<Value, TypeError> {
+type CanonicalText = fn(&str) -> Result<Cow<'_, str>, quantity::QuantityError>;
+
+fn canonical_quantity(value: Value, canonical: CanonicalText) -> Result<Value, TypeError> {
     let refused = |error: quantity::QuantityError| TypeError(error.to_string());
     match value {
         Value::String(text) => {
-            let canonical = quantity::canonical(text.trim()).map_err(refused)?;
+            let canonical = canonical(text.trim()).map_err(refused)?;
             let unchanged = matches!(canonical, Cow::Borrowed(kept) if kept.len() == text.len());
             if unchanged { Ok(Value::String(text)) } else { Ok(canonical.into_owned().into()) }
         }
         Value::Number(number) => {
             let text = integral_number(&number).unwrap_or(number).to_string();
-            quantity::canonical(&text).map(|text| text.into_owned().into()).map_err(refused)
+            canonical(&text).map(|text| text.into_owned().into()).map_err(refused)
         }
         _ => Err(refused(quantity::QuantityError::Format)),
     }

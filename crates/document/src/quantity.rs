@@ -1,7 +1,7 @@
 //! Quantities of resources: `500m`, `1Gi`, `1e3`, exact to a billionth.
 //!
 //! Follows apimachinery's `resource.Quantity`, whose canonical text clients compare, with one limit of
-//! our own: what exceeds ±1.7e29 is refused rather than held in arbitrary precision.
+//! our own: what exceeds ±1.7e29 keeps its text, but counts as that much.
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +16,11 @@ use std::{
 use serde_json::Value;
 
 const NANOS_PER_UNIT: i128 = 1_000_000_000;
+const NANOS_PER_MILLI: i128 = NANOS_PER_UNIT / 1000;
 /// The most digits for which Kubernetes keeps a quantity as it is written.
 const MAX_DIGITS_KEPT: usize = 18;
+/// Digits of a fraction beyond which none changes the result, whatever the suffix.
+const MAX_FRACTION_DIGITS: usize = 27;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quantity {
@@ -38,8 +41,6 @@ pub enum Format {
 pub enum QuantityError {
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
-    #[error("unable to parse numeric part of quantity")]
-    Numeric,
     #[error("unable to parse quantity's suffix")]
     Suffix,
 }
@@ -58,6 +59,15 @@ struct Written<'a> {
     suffix: &'a str,
 }
 
+/// What a written quantity means.
+struct Read {
+    quantity: Quantity,
+    /// Kubernetes keeps the text as it was written.
+    kept: bool,
+    /// The canonical text of what is too large to be counted.
+    oversized: Option<String>,
+}
+
 enum Suffix {
     /// A power of ten, and whether it was written as an exponent.
     Decimal(i32, Format),
@@ -69,7 +79,7 @@ impl Quantity {
     pub const ZERO: Quantity = Quantity { nanos: 0, format: Format::DecimalSi };
 
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
-        Written::split(text)?.interpret().map(|(quantity, _)| quantity)
+        Written::split(text)?.interpret().map(|read| read.quantity)
     }
 
     /// A string or a number of a document.
@@ -86,7 +96,7 @@ impl Quantity {
     }
 
     pub fn from_millis(millis: i64, format: Format) -> Self {
-        Self { nanos: i128::from(millis) * (NANOS_PER_UNIT / 1000), format }
+        Self { nanos: i128::from(millis) * NANOS_PER_MILLI, format }
     }
 
     pub fn format(self) -> Format {
@@ -109,7 +119,13 @@ impl Quantity {
 
     /// In thousandths, rounded away from zero, within the bounds of an `i64`.
     pub fn millis(self) -> i64 {
-        self.rounded_to(NANOS_PER_UNIT / 1000)
+        self.rounded_to(NANOS_PER_MILLI)
+    }
+
+    /// Away from zero, to a whole number of thousandths.
+    #[must_use]
+    pub fn rounded_to_millis(self) -> Self {
+        Self { nanos: divide_away_from_zero(self.nanos, NANOS_PER_MILLI).saturating_mul(NANOS_PER_MILLI), ..self }
     }
 
     fn rounded_to(self, nanos: i128) -> i64 {
@@ -171,8 +187,24 @@ impl Quantity {
 
 /// A quantity as Kubernetes would write it after reading it. Many are kept as they were written.
 pub fn canonical(text: &str) -> Result<Cow<'_, str>, QuantityError> {
-    let (quantity, kept) = Written::split(text)?.interpret()?;
-    Ok(if kept { Cow::Borrowed(text) } else { Cow::Owned(quantity.to_string()) })
+    let read = Written::split(text)?.interpret()?;
+    Ok(read.canonical(text))
+}
+
+/// The same in a list of resources, where no part is smaller than a thousandth.
+pub fn canonical_in_list(text: &str) -> Result<Cow<'_, str>, QuantityError> {
+    let read = Written::split(text)?.interpret()?;
+    let rounded = read.quantity.rounded_to_millis();
+    Ok(if rounded == read.quantity { read.canonical(text) } else { Cow::Owned(rounded.to_string()) })
+}
+
+impl Read {
+    fn canonical(self, text: &str) -> Cow<'_, str> {
+        if self.kept {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(self.oversized.unwrap_or_else(|| self.quantity.to_string()))
+    }
 }
 
 impl Display for Quantity {
@@ -250,42 +282,72 @@ impl<'a> Written<'a> {
         Ok(Suffix::Decimal(power, Format::DecimalExponent))
     }
 
-    /// The value, and whether the text is kept as it was written.
-    fn interpret(&self) -> Result<(Quantity, bool), QuantityError> {
-        let digits = format!("{}{}", self.whole, self.fraction);
-        let significant = digits.trim_start_matches('0');
+    fn interpret(&self) -> Result<Read, QuantityError> {
         let suffix = self.suffix()?;
-        if significant.is_empty() {
-            return Ok((Quantity::ZERO, false));
+        let fraction = &self.fraction[..self.fraction.len().min(MAX_FRACTION_DIGITS)];
+        let digits = format!("{}{fraction}", self.whole);
+        let significant = digits.trim_start_matches('0');
+        if self.whole.is_empty() && self.fraction.bytes().all(|digit| digit == b'0') {
+            return Ok(Read { quantity: Quantity::ZERO, kept: false, oversized: None });
         }
-        let mantissa: i128 = significant.parse().map_err(|_| QuantityError::Numeric)?;
-        let mantissa = if self.negative { -mantissa } else { mantissa };
-        let fraction = i32::try_from(self.fraction.len()).map_err(|_| QuantityError::Numeric)?;
+        // `None`: it has more digits than can be counted with.
+        let mantissa = if significant.is_empty() { Some(0) } else { significant.parse::<i128>().ok() };
+        let sign = if self.negative { -1 } else { 1 };
+        let fraction_digits = fraction.len() as i32;
         // An empty whole part counts as the digit 0.
         let length = self.whole.len().max(1) + self.fraction.len();
         match suffix {
             Suffix::Decimal(power, format) => {
-                let scale = power.saturating_sub(fraction);
+                let scale = power.saturating_sub(fraction_digits);
                 let kept = length <= MAX_DIGITS_KEPT
                     && scale >= -9
                     && scale % 3 == 0
                     && !self.whole.is_empty()
                     && !digits.ends_with("000");
-                Ok((Quantity { nanos: scaled(mantissa, scale.saturating_add(9))?, format }, kept))
+                let nanos = mantissa.and_then(|mantissa| scaled(mantissa, scale.saturating_add(9)));
+                let oversized = nanos.is_none().then(|| self.oversized(power, format));
+                let nanos = sign * nanos.unwrap_or(i128::MAX).max(1);
+                Ok(Read { quantity: Quantity { nanos, format }, kept, oversized })
             }
             Suffix::Binary(power) => {
-                let factor = 1_i128 << power;
-                let nanos = mantissa.checked_mul(factor).ok_or(QuantityError::Numeric)?;
-                let nanos = scaled(nanos, 9_i32.saturating_sub(fraction))?;
+                let nanos = mantissa.and_then(|mantissa| mantissa.checked_mul(1_i128 << power));
+                let nanos = nanos.and_then(|nanos| scaled(nanos, 9_i32.saturating_sub(fraction_digits)));
                 // Beyond an i64 of units Kubernetes stops counting.
                 let limit = i128::from(i64::MAX) * NANOS_PER_UNIT;
-                let capped = nanos.clamp(-limit, limit);
-                let format = if capped.abs() < NANOS_PER_UNIT { Format::DecimalSi } else { Format::BinarySi };
+                let capped = nanos.map_or(limit, |nanos| nanos.clamp(1, limit));
+                let format = if capped < NANOS_PER_UNIT { Format::DecimalSi } else { Format::BinarySi };
                 // 15 digits are the precision of the shortcut by which Kubernetes keeps the text.
                 let precise = length + (power as usize * 3 / 10) < 15;
-                let kept = fraction == 0 && precise && mantissa & 7 != 0 && capped == nanos && !self.whole.is_empty();
-                Ok((Quantity { nanos: capped, format }, kept))
+                let kept = fraction.is_empty()
+                    && precise
+                    && mantissa.is_some_and(|mantissa| mantissa & 7 != 0)
+                    && nanos == Some(capped)
+                    && !self.whole.is_empty();
+                Ok(Read { quantity: Quantity { nanos: sign * capped, format }, kept, oversized: None })
             }
+        }
+    }
+
+    /// The digits themselves, with the largest suffix that they have the zeros for.
+    fn oversized(&self, power: i32, format: Format) -> String {
+        let smallest = usize::try_from(power.saturating_add(9)).unwrap_or_default();
+        let fraction = &self.fraction[..self.fraction.len().min(smallest)];
+        let all = format!("{}{fraction}", self.whole);
+        let digits = all.trim_start_matches('0').trim_end_matches('0');
+        let zeros = all.len() - all.trim_end_matches('0').len();
+        let mut exponent = i64::from(power) - fraction.len() as i64 + zeros as i64;
+        let mut padding = exponent.rem_euclid(3);
+        if format != Format::DecimalExponent {
+            padding = padding.max(exponent - 18);
+        }
+        exponent -= padding;
+        let sign = if self.negative { "-" } else { "" };
+        let zeros = "0".repeat(usize::try_from(padding).unwrap_or_default());
+        let suffix = DECIMAL_SUFFIXES.iter().find(|(_, power)| i64::from(*power) == exponent);
+        match suffix {
+            _ if format == Format::DecimalExponent => format!("{sign}{digits}{zeros}e{exponent}"),
+            Some((suffix, _)) => format!("{sign}{digits}{zeros}{suffix}"),
+            None => format!("{sign}{digits}{zeros}"),
         }
     }
 }
@@ -294,13 +356,13 @@ fn take_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// `mantissa × 10^power`, rounded away from zero.
-fn scaled(mantissa: i128, power: i32) -> Result<i128, QuantityError> {
+/// `mantissa × 10^power`, rounded away from zero; `None` where it is too large.
+fn scaled(mantissa: i128, power: i32) -> Option<i128> {
     let factor = 10_i128.checked_pow(power.unsigned_abs());
     if power >= 0 {
-        return factor.and_then(|factor| mantissa.checked_mul(factor)).ok_or(QuantityError::Numeric);
+        return if mantissa == 0 { Some(0) } else { mantissa.checked_mul(factor?) };
     }
-    Ok(factor.map_or(mantissa.signum(), |factor| divide_away_from_zero(mantissa, factor)))
+    Some(factor.map_or(mantissa.signum(), |factor| divide_away_from_zero(mantissa, factor)))
 }
 
 fn divide_away_from_zero(value: i128, by: i128) -> i128 {

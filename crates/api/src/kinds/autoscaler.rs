@@ -13,7 +13,7 @@ use super::{
     resources,
     workload::non_negative,
 };
-use crate::{metadata, resource::Column, strategy::Strategy, syntax};
+use crate::{resource::Column, strategy::Strategy, syntax};
 
 pub const STRATEGY: Strategy = Strategy {
     default,
@@ -68,6 +68,7 @@ fn rules(spec: &Node<'_>) {
         max.invalid_value(max.integer(), "must be greater than or equal to `minReplicas`");
     }
     reference(&spec.get("scaleTargetRef"));
+    target_version(&spec.get("scaleTargetRef"));
     let metrics = spec.get("metrics");
     metrics.items().for_each(|item| metric(&item));
     let scales_to_zero = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
@@ -90,9 +91,25 @@ fn reference(node: &Node<'_>) {
             path_segment(&node.get(field));
         }
     }
-    let version = node.get("apiVersion");
-    if version.text().matches('/').count() > 1 {
+}
+
+/// Says whether the version is one.
+fn parsed_version(reference: &Node<'_>) -> bool {
+    let version = reference.get("apiVersion");
+    let is_one = version.text().matches('/').count() <= 1;
+    if !is_one {
         version.invalid(format!("unexpected GroupVersion string: {}", version.text()));
+    }
+    is_one
+}
+
+/// What is scaled is named with its group, but for the one scalable kind that has none.
+fn target_version(reference: &Node<'_>) {
+    let version = reference.get("apiVersion");
+    let has_group = version.text().contains('/');
+    let is_core = version.text() == "v1" && reference.get("kind").text() == "ReplicationController";
+    if parsed_version(reference) && !has_group && !is_core {
+        version.invalid_value(version.text(), "apiVersion must specify API group");
     }
 }
 
@@ -138,6 +155,7 @@ fn metric(metric: &Node<'_>) {
 
 fn object_source(source: &Node<'_>) {
     reference(&source.get("describedObject"));
+    parsed_version(&source.get("describedObject"));
     identifier(&source.get("metric"));
     let target = source.get("target");
     self::target(&target);
@@ -224,7 +242,6 @@ fn identifier(metric: &Node<'_>) {
     if metric.get("name").require_saying("must specify a metric name") {
         path_segment(&metric.get("name"));
     }
-    metric.get("selector").with(metadata::validate_label_selector);
 }
 
 fn scaling_rules(rules: &Node<'_>) {

@@ -203,9 +203,10 @@ impl<'a> Node<'a> {
         is_there
     }
 
-    /// Refuses all but the `supported` words; an empty one is left to others.
+    /// Refuses all but the `supported` words. An empty one is none of them where its field keeps it, as one
+    /// does that is a pointer in Kubernetes' types.
     pub fn optional_word(&self, supported: &[&str]) {
-        if !self.is_empty() && !supported.contains(&self.text()) {
+        if self.is_set() && !supported.contains(&self.text()) {
             self.not_supported(supported);
         }
     }

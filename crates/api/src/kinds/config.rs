@@ -39,6 +39,21 @@ pub const SECRET: Strategy = Strategy {
     ..Strategy::DEFAULT
 };
 
+/// Of the secrets that an account may mount it is said only how they are called.
+pub const SERVICE_ACCOUNT: Strategy = Strategy {
+    prepare_create: only_names_of_secrets,
+    prepare_update: |new, _| only_names_of_secrets(new),
+    ..Strategy::DEFAULT
+};
+
+fn only_names_of_secrets(account: &mut Value) {
+    for secret in edit::each_mut(account, "secrets") {
+        if let Some(reference) = secret.as_object_mut() {
+            reference.retain(|field, _| field == "name");
+        }
+    }
+}
+
 fn validate_config_map(root: &Node<'_>) {
     let (data, binary) = (root.get("data"), root.get("binaryData"));
     let mut size_bytes = 0;

@@ -1,6 +1,5 @@
 //! Cron jobs.
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{
@@ -8,7 +7,7 @@ use super::{
     columns::{self, NONE, age, name, since, text_or_none, wide},
     edit::at_mut,
     job, pod,
-    schedule::Schedule,
+    schedule::{Schedule, is_time_zone},
     workload::{CONTAINERS, IMAGES, SELECTOR, containers_of, images_of, non_negative},
 };
 use crate::{field::FieldErrors, resource::Column, strategy::Strategy};
@@ -93,13 +92,9 @@ fn time_zone(zone: &Node<'_>) {
         zone.invalid("timeZone must be nil or non-empty string");
     } else if name.eq_ignore_ascii_case("local") {
         zone.invalid("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
-    } else if !name.split('/').all(is_part) || !is_known(name) {
+    } else if !name.split('/').all(is_part) || !is_time_zone(name) {
         zone.invalid(format!("unknown time zone {name}"));
     }
-}
-
-fn is_known(name: &str) -> bool {
-    name == "UTC" || TimeZone::get(name).is_ok()
 }
 
 pub fn columns() -> Vec<Column> {

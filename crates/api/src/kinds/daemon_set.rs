@@ -10,7 +10,7 @@ use super::{
     pod,
     workload::{
         always_running, at_most_all, integer_or_percent, integer_or_percent_value, never_decremented, non_negative,
-        warnings, wide_columns,
+        wide_columns,
     },
 };
 use crate::{
@@ -28,7 +28,7 @@ pub const STRATEGY: Strategy = Strategy {
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_update: immutable_selector,
     validate_status,
-    warnings,
+    warnings: |object| pod::template_warnings(&object["spec"]["template"], "spec.template."),
     counts_generation: true,
     ..Strategy::DEFAULT
 };

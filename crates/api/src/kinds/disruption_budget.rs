@@ -7,7 +7,11 @@ use super::{
     columns::{self, age, integer, name, number},
     workload::{at_most_all, integer_or_percent, non_negative},
 };
-use crate::{metadata, resource::Column, strategy::Strategy};
+use crate::{
+    metadata,
+    resource::Column,
+    strategy::{NameRule, Strategy},
+};
 
 pub const STRATEGY: Strategy = Strategy {
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
@@ -18,6 +22,7 @@ pub const STRATEGY: Strategy = Strategy {
             non_negative(&status, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]);
         });
     },
+    name: NameRule::PathSegment,
     counts_generation: true,
     unconditional_update: false,
     ..Strategy::DEFAULT

@@ -3,20 +3,29 @@
 use serde_json::Value;
 
 use super::{
-    check::{Node, check, is_empty, text},
+    check::{Node, check, is_empty, semantically_equal, text},
     columns::{self},
     edit,
 };
 use crate::{
     resource::{Column, Conversion},
-    strategy::Strategy,
+    strategy::{NameRule, Strategy},
     syntax,
 };
 
 pub const STRATEGY: Strategy = Strategy {
-    validate: |object, errors| check(object, errors, validate),
+    validate: |object, errors| check(object, errors, |root| legacy(root, "reportingComponent")),
     create_on_update: true,
+    name: NameRule::PathSegment,
     ..Strategy::DEFAULT
+};
+
+/// events.k8s.io/v1 asks for more, and lets only the series of an event change.
+pub const STRICT_STRATEGY: Strategy = Strategy {
+    validate: |object, errors| check(object, errors, |root| legacy(root, "reportingController")),
+    validate_create: |object, errors| check(object, errors, strict),
+    validate_update: |new, old, errors| check(new, errors, |root| strict_update(root, old)),
+    ..STRATEGY
 };
 
 /// Between core/v1, as stored, and events.k8s.io/v1.
@@ -48,8 +57,8 @@ fn rename(event: &mut Value, api_version: &str, direction: fn(Names) -> Names) {
     }
 }
 
-/// The rules of core/v1, which hold for both groups.
-fn validate(root: &Node<'_>) {
+/// The rules of core/v1, which hold for both groups. `reporter` is what the group calls who reports.
+fn legacy(root: &Node<'_>, reporter: &'static str) {
     let namespace = text(&root.value["metadata"], "namespace");
     let involved = root.get("involvedObject");
     let involved_namespace = involved.get("namespace");
@@ -66,7 +75,8 @@ fn validate(root: &Node<'_>) {
     if is_legacy {
         return;
     }
-    let component = root.get("reportingComponent");
+    let component = root.get(reporter);
+    let component = component.showing(&root.value["reportingComponent"]);
     component.require();
     component.syntax(syntax::is_qualified_name);
     for (field, limit) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
@@ -74,6 +84,66 @@ fn validate(root: &Node<'_>) {
         at_most(&root.get(field), limit);
     }
     at_most(&root.get("message"), 1024);
+}
+
+/// What is asked of a new event, in the words of its stored form.
+fn strict(root: &Node<'_>) {
+    let metadata = root.get("metadata");
+    metadata.get("name").syntax(syntax::is_dns1123_subdomain);
+    series(root);
+    root.get("eventTime").require();
+    let kind = root.get("type");
+    if !matches!(kind.text(), "Normal" | "Warning") {
+        kind.invalid_value("", format!("has invalid value: {}", kind.text()));
+    }
+    let counted = root.get("count").integer() != 0;
+    let sourced = ["component", "host"].iter().any(|field| !text(&root.value["source"], field).is_empty());
+    for (field, is_set) in [
+        ("firstTimestamp", !root.get("firstTimestamp").is_empty()),
+        ("lastTimestamp", !root.get("lastTimestamp").is_empty()),
+        ("count", counted),
+        ("source", sourced),
+    ] {
+        if is_set {
+            root.get(field).invalid_value("", "needs to be unset");
+        }
+    }
+}
+
+fn series(root: &Node<'_>) {
+    let series = root.get("series");
+    if !series.is_set() {
+        return;
+    }
+    if series.get("count").integer() < 2 {
+        root.get("series.count").invalid_value("", "should be at least 2");
+    }
+    if series.get("lastObservedTime").is_empty() {
+        root.get("series.lastObservedTime").required("");
+    }
+}
+
+/// Of an event that has happened, only how often it did can change.
+fn strict_update(root: &Node<'_>, old: &Value) {
+    if !semantically_equal(root.get("series").value, &old["series"]) {
+        series(root);
+    }
+    let frozen = [
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+    ];
+    frozen.iter().for_each(|field| root.get(field).immutable(&old[*field]));
+    root.get("reportingController").showing(&root.value["reportingComponent"]).immutable(&old["reportingComponent"]);
+    root.get("reportingInstance").immutable(&old["reportingInstance"]);
 }
 
 fn at_most(field: &Node<'_>, limit: usize) {

@@ -6,10 +6,10 @@ mod status;
 use serde_json::{Value, json};
 
 use super::{
-    check::{Node, check, elements, is_empty, semantically_equal},
+    check::{IMMUTABLE, Node, check, elements, is_empty, semantically_equal, text},
     columns::{self, age, name, seconds},
     edit::{self, at_mut, each_mut, fill, object_at},
-    pod,
+    pod, rules,
     workload::{labels_match, non_negative, warnings, wide_columns},
 };
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
 pub const STRATEGY: Strategy = Strategy {
     default: |job| {
         let labels = job["spec"]["template"]["metadata"]["labels"].clone();
-        if !is_empty(&labels)
+        // What is generated for the pods is to be among the labels.
+        if !generates_selector(job)
+            && !is_empty(&labels)
             && is_empty(&job["metadata"]["labels"])
             && let Some(metadata) = object_at(job, &["metadata"])
         {
@@ -68,9 +70,14 @@ pub fn default_template(spec: &mut Value) {
     at_mut(spec, &["template", "spec"]).into_iter().for_each(pod::default_pod_spec);
     if let Some(policy) = at_mut(spec, &["podFailurePolicy"]) {
         for rule in each_mut(policy, "rules") {
-            each_mut(rule, "onPodConditions").for_each(|pattern| _ = fill(pattern, "status", "True"));
+            each_mut(rule, "onPodConditions").for_each(|pattern| rules::fill_empty(pattern, "status", "True"));
         }
     }
+}
+
+/// Whether this is a new job that selects its pods by its own uid, which it gets when it is stored.
+fn generates_selector(job: &Value) -> bool {
+    job["spec"]["manualSelector"] != true && is_empty(&job["spec"]["selector"])
 }
 
 /// A job selects its pods by its own uid, unless the user takes care of that.
@@ -78,7 +85,8 @@ fn generate_selector(job: &mut Value) {
     if job["spec"]["manualSelector"] == true {
         return;
     }
-    let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+    let own = |field: &str| Value::from(text(&job["metadata"], field));
+    let (uid, name) = (own("uid"), own("name"));
     if let Some(labels) = object_at(job, &["spec", "template", "metadata", "labels"]) {
         for (key, value) in
             [(OLD_JOB_NAME, &name), (JOB_NAME, &name), (OLD_CONTROLLER_UID, &uid), (CONTROLLER_UID, &uid)]
@@ -276,17 +284,15 @@ fn template_update(template: &Node<'_>, old: &Value) {
     let may_change =
         is_suspended && is_idle && (never_started || elements(&old["status"]["conditions"]).iter().any(is_condition));
     if may_change {
-        if let Some(metadata) = at_mut(&mut masked, &["metadata"]) {
-            for field in ["annotations", "labels"] {
-                edit::copy(metadata, &old_template["metadata"], field);
-            }
-        }
+        // The metadata may change with it, and is not compared.
         if let Some(spec) = at_mut(&mut masked, &["spec"]) {
             mask_scheduling(spec, &old_template["spec"]);
         }
-    }
-    if !semantically_equal(&masked, old_template) {
-        template.invalid(super::check::IMMUTABLE);
+        if !semantically_equal(&masked["spec"], &old_template["spec"]) {
+            template.get("spec").invalid(IMMUTABLE);
+        }
+    } else if !semantically_equal(&masked, old_template) {
+        template.invalid(IMMUTABLE);
     }
 }
 

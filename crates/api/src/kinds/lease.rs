@@ -1,17 +1,29 @@
 //! Leases.
 
+use serde_json::Value;
+
 use super::{
     check::{Node, check, text},
     columns::{self},
+    edit,
 };
-use crate::{resource::Column, strategy::Strategy, syntax};
+use crate::{resource::Column, strategy::Strategy};
 
 pub const STRATEGY: Strategy = Strategy {
+    default,
     validate: |object, errors| check(object, errors, validate),
     create_on_update: true,
     unconditional_update: false,
     ..Strategy::DEFAULT
 };
+
+/// Fields of coordinated leader election, which is off.
+fn default(lease: &mut Value) {
+    if let Some(spec) = edit::at_mut(lease, &["spec"]) {
+        edit::remove(spec, "strategy");
+        edit::remove(spec, "preferredHolder");
+    }
+}
 
 fn validate(root: &Node<'_>) {
     let spec = root.get("spec");
@@ -20,20 +32,6 @@ fn validate(root: &Node<'_>) {
         duration.invalid("must be greater than 0");
     }
     spec.get("leaseTransitions").non_negative();
-    let strategy = spec.get("strategy");
-    if strategy.is_set() {
-        // Kubernetes names the field twice.
-        let at = strategy.get("strategy");
-        let at = at.showing(strategy.value);
-        if strategy.text().contains('/') {
-            at.syntax(syntax::is_qualified_name);
-        } else if strategy.text() != "OldestEmulationVersion" {
-            at.not_supported(&["OldestEmulationVersion"]);
-        }
-    }
-    if !spec.get("preferredHolder").is_empty() && strategy.is_empty() {
-        spec.get("preferredHolder").forbidden("may only be specified if `strategy` is defined");
-    }
 }
 
 pub fn columns() -> Vec<Column> {

@@ -24,11 +24,29 @@ pub const STRATEGY: Strategy = Strategy {
 };
 
 fn default(object: &mut Value) {
+    edit::at_mut(object, &["spec"]).into_iter().for_each(pod_ranges);
     let capacity = object["status"]["capacity"].clone();
     if capacity.is_object()
         && let Some(status) = object.get_mut("status")
     {
         edit::fill(status, "allocatable", capacity);
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`, and goes before it where they differ.
+fn pod_ranges(spec: &mut Value) {
+    // A way of configuring nodes that is gone.
+    edit::remove(spec, "configSource");
+    let first = text(spec, "podCIDR").to_owned();
+    let mut all = elements(&spec["podCIDRs"]).to_vec();
+    match all.first_mut() {
+        Some(range) if !first.is_empty() => *range = first.into(),
+        None if !first.is_empty() => all.push(first.into()),
+        _ => {}
+    }
+    if let Some(range) = all.first() {
+        edit::set(spec, "podCIDR", range.clone());
+        edit::set(spec, "podCIDRs", all);
     }
 }
 

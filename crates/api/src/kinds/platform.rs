@@ -14,7 +14,7 @@ pub const ROWS: &[Row] = &[
     ("endpoints", endpoints::ENDPOINTS, endpoints::endpoints_columns),
     ("configmaps", config::CONFIG_MAP, config::config_map_columns),
     ("secrets", config::SECRET, config::secret_columns),
-    ("serviceaccounts", Strategy::DEFAULT, rules::name_and_age_columns),
+    ("serviceaccounts", config::SERVICE_ACCOUNT, rules::name_and_age_columns),
     ("events", event::STRATEGY, event::columns),
     ("limitranges", quota::LIMIT_RANGE, rules::created_at_columns),
     ("resourcequotas", quota::RESOURCE_QUOTA, quota::resource_quota_columns),

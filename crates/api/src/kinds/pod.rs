@@ -19,7 +19,6 @@ pub use columns::columns;
 pub use defaults::{label_keys_into_selectors, pod_spec as default_pod_spec};
 pub use scheduling::{node_selector, tolerations};
 pub use spec::{preemption_policy, template};
-pub use volume::claim_spec;
 pub use warnings::{name_warning, template as template_warnings};
 
 use super::{
@@ -59,14 +58,19 @@ pub fn validate_ephemeral_containers(new: &Value, old: &Value, errors: &mut Fiel
 }
 
 /// A write to `resize`: only resources and resize policies may differ. The whole pod is to be validated
-/// as well.
+/// as well. Where containers are added or removed the spec is left as it is, for validation to refuse.
 pub fn prepare_resize(new: &mut Value, old: &Value) {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let count = |pod: &Value, list: &str| elements(&pod["spec"][list]).len();
+    if LISTS.iter().any(|list| count(new, list) != count(old, list)) {
+        edit::copy(new, old, "status");
+        edit::at_mut(new, &["status"]).into_iter().for_each(|status| edit::remove(status, "qosClass"));
+        return;
+    }
     let mut spec = old["spec"].clone();
-    for list in ["containers", "initContainers"] {
-        let new_containers = elements(&new["spec"][list]);
-        let same_length = new_containers.len() == elements(&spec[list]).len();
-        for (container, new) in edit::each_mut(&mut spec, list).zip(new_containers).filter(|_| same_length) {
-            for field in ["resources", "resizePolicy"] {
+    for list in LISTS {
+        for (container, new) in edit::each_mut(&mut spec, list).zip(elements(&new["spec"][list])) {
+            for field in ["name", "resources", "resizePolicy"] {
                 edit::copy(container, new, field);
             }
         }

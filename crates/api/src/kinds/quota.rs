@@ -127,7 +127,7 @@ fn validate_amounts(limit: &Node<'_>, kind: &str, name: &str) {
 }
 
 pub const RESOURCE_QUOTA: Strategy = Strategy {
-    prepare_create: rules::drop_status,
+    prepare_create: |quota| edit::set(quota, "status", json!({})),
     prepare_update: rules::keep_status,
     validate: |object, errors| check(object, errors, validate_quota),
     validate_update,

@@ -68,7 +68,13 @@ fn validate_cluster_role(object: &Value, errors: &mut FieldErrors) {
         if aggregation.is_set() {
             let selectors = aggregation.get("clusterRoleSelectors");
             selectors.require_saying("at least one clusterRoleSelector required if aggregationRule is non-nil");
-            selectors.items().for_each(|selector| rules::label_selector(&selector));
+            for selector in selectors.items() {
+                let before = selector.error_count();
+                rules::label_selector(&selector);
+                if selector.error_count() > before {
+                    selector.invalid_value(Value::Null, "invalid label selector.");
+                }
+            }
         }
     });
 }

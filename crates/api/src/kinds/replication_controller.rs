@@ -53,8 +53,10 @@ fn rules(spec: &Node<'_>) {
         template.required("");
         return;
     }
-    if let Ok(selector) = LabelSelector::from_map(&spec.value["selector"]) {
-        labels_match(&template, &selector);
+    let (selector, labels) = (&spec.value["selector"], &template.value["metadata"]["labels"]);
+    let is_label = |(key, value): (&String, &Value)| &labels[key] == value;
+    if !selector.as_object().into_iter().flatten().all(is_label) {
+        refuse_labels(&template);
     }
     pod::template(&template);
     always_running(&template, "ReplicationController");

@@ -1,5 +1,7 @@
 //! The schedules of cron jobs: five fields, or a name for them, or a period.
 
+use jiff::tz::TimeZone;
+
 /// Times in the clock of some time zone. Each field has a bit for each value that it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
@@ -74,13 +76,23 @@ impl Schedule {
     }
 }
 
-/// A time zone before the fields is refused elsewhere; here it only has to be followed by fields.
+/// Of the names as they are written: `utc` is none.
+pub fn is_time_zone(name: &str) -> bool {
+    name == "UTC" || TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name))
+}
+
+/// A time zone before the fields is refused elsewhere; here it only has to be one, and followed by fields.
 fn without_time_zone(text: &str) -> Result<&str, String> {
     if !text.starts_with("TZ=") && !text.starts_with("CRON_TZ=") {
         return Ok(text);
     }
     match text.split_once(' ') {
-        Some((_, fields)) => Ok(fields.trim()),
+        Some((zone, fields)) => match zone.split_once('=') {
+            Some((_, zone)) if !zone.is_empty() && zone != "Local" && !is_time_zone(zone) => {
+                Err(format!("provided bad location {zone}: unknown time zone {zone}"))
+            }
+            _ => Ok(fields.trim()),
+        },
         None => Err("invalid schedule format: no fields after the time zone".to_owned()),
     }
 }

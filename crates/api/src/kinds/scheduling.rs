@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     check::{Node, check, text},
     columns::{self, age, boolean, integer, name, number, wide},
-    pod, resources,
+    edit, pod, resources,
 };
 use crate::{
     field::{FieldError, FieldErrors},
@@ -27,7 +27,11 @@ pub const PRIORITY_CLASS: Strategy = Strategy {
             new.get("preemptionPolicy").immutable(&old["preemptionPolicy"]);
         });
     },
-    counts_generation: true,
+    prepare_create: |class| {
+        if let Some(metadata) = edit::at_mut(class, &["metadata"]) {
+            edit::set(metadata, "generation", 1);
+        }
+    },
     ..Strategy::DEFAULT
 };
 

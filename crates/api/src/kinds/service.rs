@@ -214,6 +214,11 @@ fn validate(root: &Node<'_>) {
     traffic_policies(object, &spec, service_type);
 }
 
+/// The rules of a service's addresses alone, which are asked before any is given.
+pub fn validate_addresses(service: &Value, errors: &mut FieldErrors) {
+    check(service, errors, |root| cluster_ips::validate(&root.get("spec")));
+}
+
 fn external_name(spec: &Node<'_>) {
     for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if !spec.get(field).is_empty() {

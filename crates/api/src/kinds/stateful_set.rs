@@ -51,8 +51,8 @@ fn default(object: &mut Value) {
         fill(policy, "whenScaled", "Retain");
     }
     for claim in each_mut(spec, "volumeClaimTemplates").filter(|claim| claim.is_object()) {
-        fill(claim, "apiVersion", "v1");
-        fill(claim, "kind", "PersistentVolumeClaim");
+        edit::set(claim, "apiVersion", "v1");
+        edit::set(claim, "kind", "PersistentVolumeClaim");
         fill(claim, "status", json!({"phase": "Pending"}));
         at_mut(claim, &["spec"]).into_iter().for_each(|spec| _ = fill(spec, "volumeMode", "Filesystem"));
     }
@@ -146,7 +146,7 @@ fn validate_create(object: &Value, errors: &mut FieldErrors) {
         let spec = object.get("spec");
         spec.get("serviceName").optional_syntax(syntax::is_dns1123_label);
         for claim in spec.get("volumeClaimTemplates").items() {
-            pod::claim_spec(&claim.get("spec"));
+            volume::claim_spec(&claim.get("spec"));
         }
     });
 }

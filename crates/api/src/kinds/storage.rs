@@ -21,8 +21,9 @@ const MAX_NODE_ID_LENGTH: usize = 256;
 
 fn provisioner(name: &Node<'_>) {
     if name.require() {
-        for error in syntax::is_qualified_name(&name.text().to_lowercase()) {
-            name.invalid(error);
+        let lower = name.text().to_lowercase();
+        for error in syntax::is_qualified_name(&lower) {
+            name.invalid_value(lower.as_str(), error);
         }
     }
 }
@@ -59,7 +60,7 @@ fn validate_class(root: &Node<'_>) {
     provisioner(&root.get("provisioner"));
     parameters(&root.get("parameters"));
     root.get("reclaimPolicy").optional_word(&["Delete", "Retain"]);
-    root.get("volumeBindingMode").word(&["Immediate", "WaitForFirstConsumer"]);
+    root.get("volumeBindingMode").optional_word(&["Immediate", "WaitForFirstConsumer"]);
     let topologies = root.get("allowedTopologies");
     for (index, term) in elements(topologies.value).iter().enumerate() {
         let node = topologies.index(index);

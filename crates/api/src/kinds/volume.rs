@@ -277,16 +277,16 @@ pub const CLAIM: Strategy = Strategy {
     ..Strategy::DEFAULT
 };
 
-/// `dataSource` and `dataSourceRef` say the same, where neither reaches into another namespace.
+/// `dataSource` and `dataSourceRef` say the same.
 fn join_data_sources(spec: &mut Value) {
+    // Data from other namespaces is a feature that is off.
+    if !is_empty(&spec["dataSourceRef"]["namespace"]) {
+        return edit::remove(spec, "dataSourceRef");
+    }
     let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
     match (source.is_null(), reference.is_null()) {
         (false, true) => edit::set(spec, "dataSourceRef", source),
-        (true, false) if text(&reference, "namespace").is_empty() => {
-            let mut source = reference;
-            edit::remove(&mut source, "namespace");
-            edit::set(spec, "dataSource", source);
-        }
+        (true, false) => edit::set(spec, "dataSource", reference),
         _ => {}
     }
 }

@@ -35,8 +35,13 @@ pub fn labels_match(template: &Node<'_>, selector: &LabelSelector) {
     let metadata = template.get("metadata");
     let labels = metadata.get("labels");
     if !selector.is_everything() && !selector.matches_labels(labels.value) {
-        labels.invalid("`selector` does not match template `labels`");
+        refuse_labels(template);
     }
+}
+
+pub fn refuse_labels(template: &Node<'_>) {
+    let metadata = template.get("metadata");
+    metadata.get("labels").invalid("`selector` does not match template `labels`");
 }
 
 /// The template of a workload that keeps its pods running.

@@ -1,9 +1,12 @@
 //! Addresses and node ports of Services: given at admission of the write, so that a Service never exists
 //! without them. What is taken is read from the Services themselves; writers of Services take turns.
 
-use std::{collections::HashSet, net::Ipv4Addr};
+use std::{collections::HashSet, net::Ipv4Addr, ops::RangeInclusive};
 
-use api::field::{FieldError, FieldErrors, Path};
+use api::{
+    field::{FieldError, FieldErrors, Path},
+    kinds::service,
+};
 use serde_json::{Value, json};
 use stdx::Random;
 use tokio::sync::{Mutex, MutexGuard};
@@ -11,27 +14,28 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Engine, Target};
 use crate::cluster::Cluster;
 
-const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 /// Addresses at the low end that are left to those who ask for one (KEP-3070: at most 256).
 const STATIC_BAND: u32 = 256;
 
-/// The range of service addresses, and whose turn it is to take from it.
+/// The ranges of service addresses and node ports, and whose turn it is to take from them.
 #[derive(Debug)]
 pub struct Allocation {
     network: u32,
     prefix: u32,
+    node_ports: RangeInclusive<u16>,
     turn: Mutex<()>,
 }
 
 impl Allocation {
     /// `None` for what is not an IPv4 range with room for services.
-    pub fn parse(cidr: &str) -> Option<Self> {
+    pub fn parse(cidr: &str, node_ports: RangeInclusive<u16>) -> Option<Self> {
         let (address, prefix) = cidr.split_once('/')?;
         let (address, prefix): (Ipv4Addr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
         if !(8..=30).contains(&prefix) {
             return None;
         }
-        Some(Self { network: u32::from(address) & (u32::MAX << (32 - prefix)), prefix, turn: Mutex::new(()) })
+        let network = u32::from(address) & (u32::MAX << (32 - prefix));
+        Some(Self { network, prefix, node_ports, turn: Mutex::new(()) })
     }
 
     /// The first address, which is the API server's own.
@@ -95,66 +99,121 @@ impl Taken {
     }
 }
 
-/// Gives a Service what it lacks, and checks what it asks for. Other kinds pass.
-pub fn allocate(engine: &Engine, target: &Target, service: &mut Value, errors: &mut FieldErrors) {
+/// Gives a Service what it lacks, and checks what it asks for; `old` is what an update replaces. Other kinds
+/// pass. Each step is taken only where the one before found nothing wrong.
+pub fn allocate(engine: &Engine, target: &Target, old: &Value, service: &mut Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
     if &*target.resource.storage.topic != "services" || !target.subresource.is_empty() {
-        return;
+        return errors;
     }
     let mut taken = Taken::by_others(engine, target);
-    address(engine, service, &taken, errors);
-    node_ports(engine, service, &mut taken, errors);
+    if service["spec"]["type"] != "ExternalName" {
+        fill_policy(&mut service["spec"], &old["spec"]);
+        service::validate_addresses(service, &mut errors);
+        if errors.is_empty() {
+            families(&mut service["spec"], &mut errors);
+        }
+        if errors.is_empty() {
+            address(engine, &mut service["spec"], &taken, &mut errors);
+        }
+    }
+    if errors.is_empty() {
+        node_ports(engine, service, &mut taken, &mut errors);
+    }
+    errors
 }
 
-fn address(engine: &Engine, service: &mut Value, taken: &Taken, errors: &mut FieldErrors) {
-    let spec = &mut service["spec"];
-    if spec["type"] == "ExternalName" {
-        return;
+/// Whether nothing but its own list of endpoints is behind a Service.
+fn is_unmanaged(spec: &Value) -> bool {
+    spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+fn fill_policy(spec: &mut Value, old: &Value) {
+    if spec["ipFamilyPolicy"].is_null() {
+        spec["ipFamilyPolicy"] = match &old["ipFamilyPolicy"] {
+            Value::Null if is_unmanaged(spec) => "RequireDualStack".into(),
+            Value::Null => "SingleStack".into(),
+            policy => policy.clone(),
+        };
     }
-    let (allocation, path) = (&engine.allocation, Path::new("spec"));
-    let asked = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
-    let given = match asked.as_str() {
-        "None" => asked,
-        "" => match allocation.free_address(&taken.addresses, &*engine.random) {
-            Some(address) => address.to_string(),
-            None => {
-                return errors.push(FieldError::internal(
-                    &path.child("clusterIPs"),
-                    "failed to allocate a serviceIP: range is full",
-                ));
-            }
-        },
-        _ => {
-            let refuse = |why: String| {
-                let detail = format!("failed to allocate IP {asked}: {why}");
-                FieldError::invalid(&path.child("clusterIPs"), json!([asked]), detail)
-            };
-            match asked.parse::<Ipv4Addr>() {
-                Ok(address) if taken.addresses.contains(&address) => {
-                    return errors.push(refuse("provided IP is already allocated".to_owned()));
-                }
-                Ok(address) if allocation.contains(address) => asked,
-                _ => {
-                    let range = format!("{}/{}", Ipv4Addr::from(allocation.network), allocation.prefix);
-                    let why = format!("the provided network does not match the current range {range}");
-                    return errors.push(refuse(why));
-                }
+}
+
+/// The families of a Service's addresses. This cluster has IPv4; a Service whose endpoints are not ours to find
+/// may say that it has both.
+fn families(spec: &mut Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let policy = spec["ipFamilyPolicy"].clone();
+    if policy == "SingleStack" {
+        for (field, what) in [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")] {
+            if items(&spec[field]).count() == 2 {
+                let why = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+                errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), policy.clone(), why));
             }
         }
-    };
-    spec["clusterIP"] = given.as_str().into();
-    spec["clusterIPs"] = json!([given]);
-    if items(&spec["ipFamilies"]).next().is_none() {
+    }
+    let known = items(&spec["ipFamilies"]).count();
+    let is_v6 = |(_, address): &(usize, &Value)| address.as_str().is_some_and(|address| address.contains(':'));
+    for (index, _) in items(&spec["clusterIPs"]).enumerate().skip(known).filter(is_v6) {
+        let why = "IPv6 is not configured on this cluster";
+        errors.push(FieldError::invalid(&path.child("clusterIPs").index(index), spec["clusterIPs"].clone(), why));
+    }
+    if !errors.is_empty() {
+        return;
+    }
+    if known == 0 {
         spec["ipFamilies"] = json!(["IPv4"]);
     }
-    if spec["ipFamilyPolicy"].is_null() {
-        spec["ipFamilyPolicy"] = "SingleStack".into();
+    if is_unmanaged(spec) {
+        if items(&spec["ipFamilies"]).count() < 2 && policy != "SingleStack" {
+            let both = if spec["ipFamilies"][0] == "IPv4" { ["IPv4", "IPv6"] } else { ["IPv6", "IPv4"] };
+            spec["ipFamilies"] = json!(both);
+        }
+        return;
     }
+    if policy == "RequireDualStack" {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), policy, why));
+    }
+    for (index, family) in items(&spec["ipFamilies"]).enumerate().filter(|(_, family)| *family != "IPv4") {
+        let path = path.child("ipFamilies");
+        errors.push(FieldError::invalid(&path.index(index), family.clone(), "not configured on this cluster"));
+    }
+}
+
+fn address(engine: &Engine, spec: &mut Value, taken: &Taken, errors: &mut FieldErrors) {
+    let (allocation, path) = (&engine.allocation, Path::new("spec"));
+    let path = path.child("clusterIPs");
+    let asked = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
+    if asked == "None" {
+        return;
+    }
+    if asked.is_empty() {
+        match allocation.free_address(&taken.addresses, &*engine.random) {
+            Some(address) => {
+                spec["clusterIP"] = address.to_string().into();
+                spec["clusterIPs"] = json!([address.to_string()]);
+            }
+            None => errors.push(FieldError::internal(&path, "failed to allocate a serviceIP: range is full")),
+        }
+        return;
+    }
+    let why = match asked.parse::<Ipv4Addr>() {
+        Ok(address) if taken.addresses.contains(&address) => "provided IP is already allocated".to_owned(),
+        Ok(address) if allocation.contains(address) => return,
+        _ => {
+            let range = format!("{}/{}", Ipv4Addr::from(allocation.network), allocation.prefix);
+            format!("the provided network does not match the current range {range}")
+        }
+    };
+    let why = format!("failed to allocate IP {asked}: {why}");
+    errors.push(FieldError::invalid(&path, spec["clusterIPs"].clone(), why));
 }
 
 fn node_ports(engine: &Engine, service: &mut Value, taken: &mut Taken, errors: &mut FieldErrors) {
     let spec = &mut service["spec"];
     let balanced = spec["type"] == "LoadBalancer";
     let needs_ports = spec["type"] == "NodePort" || (balanced && spec["allocateLoadBalancerNodePorts"] != false);
+    let range = engine.allocation.node_ports.clone();
     let path = Path::new("spec");
     let list = path.child("ports");
     // What is asked for is taken before anything is given.
@@ -162,18 +221,18 @@ fn node_ports(engine: &Engine, service: &mut Value, taken: &mut Taken, errors: &
         let Some(asked) = number(&port["nodePort"]) else { continue };
         let path = list.index(index);
         let path = path.child("nodePort");
-        if !NODE_PORTS.contains(&asked) {
-            let range = format!("{}-{}", NODE_PORTS.start(), NODE_PORTS.end());
-            let detail = format!("provided port is not in the valid range. The range of valid ports is {range}");
+        if !range.contains(&asked) {
+            let (first, last) = (range.start(), range.end());
+            let detail = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
             errors.push(FieldError::invalid(&path, asked, detail));
         } else if !taken.ports.insert((asked, protocol(port))) {
             errors.push(FieldError::invalid(&path, asked, "provided port is already allocated"));
         }
     }
     let mut free = |protocol: &str| {
-        let count = u64::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
+        let count = u64::from(range.end() - range.start()) + 1;
         let start = engine.random.below(count);
-        let port = |step: u64| NODE_PORTS.start() + u16::try_from((start + step) % count).unwrap_or(0);
+        let port = |step: u64| range.start() + u16::try_from((start + step) % count).unwrap_or(0);
         let port = (0..count).map(port).find(|port| !taken.ports.contains(&(*port, protocol.to_owned())))?;
         taken.ports.insert((port, protocol.to_owned()));
         Some(port)
@@ -212,9 +271,11 @@ mod tests {
 
     use super::*;
 
+    const PORTS: RangeInclusive<u16> = 30_000..=32_767;
+
     #[test]
     fn addresses_come_from_above_the_static_band_until_it_is_full() {
-        let allocation = Allocation::parse("10.96.0.5/24").unwrap();
+        let allocation = Allocation::parse("10.96.0.5/24", PORTS).unwrap();
         assert_eq!(allocation.first(), Ipv4Addr::new(10, 96, 0, 1));
         let random = SeededRandom::new(1);
         let mut used = HashSet::from([allocation.first()]);
@@ -228,11 +289,33 @@ mod tests {
     }
 
     #[test]
+    fn families_follow_policy_and_selector() {
+        let cases = [
+            (json!({}), json!("SingleStack"), json!(["IPv4"]), 0),
+            (json!({"ipFamilyPolicy": "PreferDualStack"}), json!("PreferDualStack"), json!(["IPv4"]), 0),
+            (json!({"ipFamilyPolicy": "RequireDualStack"}), json!("RequireDualStack"), json!(["IPv4"]), 1),
+            (json!({"clusterIP": "None"}), json!("RequireDualStack"), json!(["IPv4", "IPv6"]), 0),
+            (json!({"clusterIP": "None", "ipFamilies": ["IPv6"]}), json!("RequireDualStack"), json!(["IPv6", "IPv4"]), 0),
+            (json!({"clusterIP": "None", "selector": {"a": "b"}}), json!("SingleStack"), json!(["IPv4"]), 0),
+            (json!({"ipFamilies": ["IPv6"]}), json!("SingleStack"), json!(["IPv6"]), 1),
+            (json!({"ipFamilies": ["IPv4", "IPv6"]}), json!("SingleStack"), json!(["IPv4", "IPv6"]), 1),
+            (json!({"clusterIPs": ["fd00::1"]}), json!("SingleStack"), Value::Null, 1),
+        ];
+        for (mut spec, policy, expected, refused) in cases {
+            let (asked, mut errors) = (spec.clone(), FieldErrors::new());
+            fill_policy(&mut spec, &Value::Null);
+            families(&mut spec, &mut errors);
+            assert_eq!((&spec["ipFamilyPolicy"], &spec["ipFamilies"]), (&policy, &expected), "{asked}");
+            assert_eq!(errors.len(), refused, "{asked}: {errors:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_range_for_services_is_refused() {
         for cidr in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/4", "fd00::/112", "x/8"] {
-            assert!(Allocation::parse(cidr).is_none(), "{cidr}");
+            assert!(Allocation::parse(cidr, PORTS).is_none(), "{cidr}");
         }
-        let smallest = Allocation::parse("10.0.0.0/30").unwrap();
+        let smallest = Allocation::parse("10.0.0.0/30", PORTS).unwrap();
         assert!(smallest.contains(Ipv4Addr::new(10, 0, 0, 2)) && !smallest.contains(Ipv4Addr::new(10, 0, 0, 3)));
     }
 }

@@ -170,22 +170,28 @@ impl Engine {
 fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: i64) -> (Value, bool) {
     let mut new = old.clone();
     set_propagation_finalizers(&mut new, options.propagation);
-    let grace_seconds = match (resource.strategy.grace_period_seconds)(old) {
+    let own_seconds = (resource.strategy.grace_period_seconds)(old);
+    let grace_seconds = match own_seconds {
         None => 0,
         Some(own) => options.grace_period_seconds.map_or(own, |asked| if asked < 0 { 1 } else { asked }),
     };
-    let graceful_now = (resource.strategy.grace_period_seconds)(old) == Some(0);
+    let graceful_now = own_seconds == Some(0);
     let grace_seconds = if graceful_now { 0 } else { grace_seconds };
     let metadata = &mut new["metadata"];
     let already = metadata["deletionTimestamp"].is_string();
     let pending_seconds = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    if grace_seconds == 0 && !is_held(resource, &new) {
+    let gone = grace_seconds == 0 && !is_held(resource, &new);
+    // What has no time left, and is not waited for, goes as it is.
+    if gone && (graceful_now || own_seconds.is_none()) {
         return (new, true);
     }
     let metadata = &mut new["metadata"];
     if !already {
         metadata["deletionTimestamp"] = timestamp(now_seconds + grace_seconds).into();
-        metadata["deletionGracePeriodSeconds"] = grace_seconds.into();
+        // Namespaces are deleted by a rule of their own, which knows no such period.
+        if &*resource.storage.topic != "namespaces" {
+            metadata["deletionGracePeriodSeconds"] = grace_seconds.into();
+        }
         if let Some(generation) = metadata["generation"].as_i64().filter(|generation| *generation > 0) {
             metadata["generation"] = (generation + 1).into();
         }
@@ -199,7 +205,7 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: 
     if &*resource.storage.topic == "namespaces" {
         new["status"]["phase"] = "Terminating".into();
     }
-    (new, false)
+    (new, gone)
 }
 
 fn timestamp(seconds: i64) -> String {

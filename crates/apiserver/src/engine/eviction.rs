@@ -17,6 +17,8 @@ use crate::{
 };
 
 const BUDGETS: &str = "poddisruptionbudgets.policy";
+/// Whether a budget allows disruptions, as its controller and this server say.
+const CONDITION: &str = "DisruptionAllowed";
 /// More evictions than this that the controller has not yet seen would make the status too large.
 const MAX_DISRUPTED_PODS: usize = 2000;
 
@@ -117,25 +119,79 @@ fn charge(budget: &Value, pod_name: &str, pod_ready: bool, now: &str) -> Result<
     if !pod_ready && healthy >= desired && desired > 0 {
         return Ok(budget.clone());
     }
+    let subject = api::status::Subject { group: "policy", resource: "poddisruptionbudget", name };
+    if allowed < 0 {
+        return Err(Status::forbidden(subject, "pdb disruptions allowed is negative"));
+    }
     let disrupted = status["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
     if disrupted > MAX_DISRUPTED_PODS {
         let detail = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-        return Err(Status::forbidden(
-            api::status::Subject { group: "policy", resource: "poddisruptionbudgets", name },
-            detail,
-        ));
+        return Err(Status::forbidden(subject, detail));
     }
-    if allowed <= 0 {
-        let detail = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-        return Err(refused(name, 0, &detail));
+    if allowed == 0 {
+        return Err(refused(name, 0, &no_disruptions(name, status)));
     }
     let mut budget = budget.clone();
-    budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
-    if !budget["status"]["disruptedPods"].is_object() {
-        budget["status"]["disruptedPods"] = json!({});
+    let status = &mut budget["status"];
+    status["disruptionsAllowed"] = (allowed - 1).into();
+    if !status["disruptedPods"].is_object() {
+        status["disruptedPods"] = json!({});
     }
-    budget["status"]["disruptedPods"][pod_name] = now.into();
+    status["disruptedPods"][pod_name] = now.into();
+    if allowed == 1 {
+        set_not_allowed(status, now);
+    }
     Ok(budget)
+}
+
+/// Why a budget allows no disruption now.
+fn no_disruptions(name: &str, status: &Value) -> String {
+    let number = |field: &str| status[field].as_i64().unwrap_or_default();
+    let (healthy, desired) = (number("currentHealthy"), number("desiredHealthy"));
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let refusing = conditions.into_iter().find(|condition| {
+        condition["type"] == CONDITION
+            && condition["status"] == "False"
+            && condition["message"].as_str().is_some_and(|message| !message.is_empty())
+    });
+    let (reason, message) = refusing.map_or(("", ""), |condition| {
+        (condition["reason"].as_str().unwrap_or_default(), condition["message"].as_str().unwrap_or_default())
+    });
+    let budget = format!("The disruption budget {name}");
+    // After a failed synchronization its counts say nothing.
+    match refusing {
+        Some(_) if reason == "SyncFailed" => {
+            format!("{budget} does not allow evicting pods currently because it failed sync: {message}")
+        }
+        _ if healthy <= desired => format!("{budget} needs {desired} healthy pods and has {healthy} currently"),
+        Some(_) => format!("{budget} does not allow evicting pods currently ({reason}): {message}"),
+        None => format!("{budget} does not allow evicting pods currently"),
+    }
+}
+
+/// The condition of a budget that the last allowed disruption was taken from.
+fn set_not_allowed(status: &mut Value, now: &str) {
+    let mut condition = json!({
+        "type": CONDITION,
+        "status": "False",
+        "observedGeneration": status["observedGeneration"],
+        "lastTransitionTime": now,
+        "reason": "InsufficientPods",
+        "message": "",
+    });
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    match conditions.iter_mut().find(|known| known["type"] == CONDITION) {
+        Some(known) => {
+            if known["status"] == "False" {
+                condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
+            }
+            *known = condition;
+        }
+        None => conditions.push(condition),
+    }
 }
 
 fn refused(name: &str, retry_after_seconds: u32, detail: &str) -> Status {

@@ -32,7 +32,7 @@ pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine
     if metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         remove(metadata, field);
     }
     metadata["uid"] = engine.random.uuid().into();
@@ -78,7 +78,10 @@ pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
     }
     if !target.name.is_empty() && name != target.name {
         if name.is_empty() {
-            return Err(Status::bad_request("name must be provided"));
+            return Err(Status::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                target.name
+            )));
         }
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
@@ -105,7 +108,7 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
             let path = api::field::Path::new("metadata");
             let error =
                 api::field::FieldError::invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
-            return Err(Status::invalid(target.kind_subject(&target.name), &vec![error]));
+            return Err(Status::invalid(target.subject(), &vec![error]));
         }
         return Ok(());
     }
@@ -152,10 +155,14 @@ pub fn count_generation(resource: &Resource, old: &Value, new: &mut Value) {
 }
 
 /// The kinds of Kubernetes' own groups know their plain finalizers; all others are named with a domain and a
-/// path (`ValidateObjectMeta` of the core group, which definitions and custom resources do not go through).
+/// path (`ValidateObjectMeta` of the core group, which some kinds, definitions and custom resources do not go
+/// through).
 pub fn validate_finalizers(resource: &Resource, document: &Value, errors: &mut FieldErrors) {
     const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
-    let exempt = resource.custom.is_some() || &*resource.group == "apiextensions.k8s.io";
+    const EXEMPT: [&str; 2] = ["events", "poddisruptionbudgets.policy"];
+    let exempt = resource.custom.is_some()
+        || &*resource.group == "apiextensions.k8s.io"
+        || EXEMPT.contains(&&*resource.storage.topic);
     let finalizers = document["metadata"]["finalizers"].as_array().filter(|_| !exempt);
     let path = Path::new("metadata");
     let path = path.child("finalizers");

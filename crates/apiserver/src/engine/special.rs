@@ -220,25 +220,10 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
         "approval" => keep_only(old, new, &["status", "conditions"]),
         "ephemeralcontainers" => keep_only(old, new, &["spec", "ephemeralContainers"]),
         "resize" => {
-            let mut kept = old.clone();
-            copy(new, &mut kept, &["metadata", "managedFields"]);
-            for list in ["containers", "initContainers"] {
-                resize(&new["spec"][list], &mut kept["spec"][list]);
-            }
-            *new = kept;
+            pod::prepare_resize(new, old);
+            keep_only(old, new, &["spec"]);
         }
         _ => {}
-    }
-}
-
-fn resize(wanted: &Value, kept: &mut Value) {
-    let Some(kept) = kept.as_array_mut() else { return };
-    for container in kept {
-        let same = wanted.as_array().into_iter().flatten().find(|other| other["name"] == container["name"]);
-        if let Some(same) = same {
-            copy(same, container, &["resources"]);
-            copy(same, container, &["resizePolicy"]);
-        }
     }
 }
 

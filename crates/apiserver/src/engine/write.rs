@@ -74,8 +74,8 @@ impl Engine {
         versions::in_storage_form(&resource, &mut request.object, |document| (strategy.prepare_create)(document));
         special::fill_in(target, caller, &mut request.object);
         let _turn = self.allocation.turn(target).await;
+        refuse(target, &request.object, &allocation::allocate(self, target, &Value::Null, &mut request.object))?;
         let mut errors = FieldErrors::new();
-        allocation::allocate(self, target, &mut request.object, &mut errors);
         object_meta::validate(&request.object, resource.scope, strategy.name, &mut errors);
         metadata::validate_finalizers(&resource, &request.object, &mut errors);
         let stored_form = versions::stored_form(&resource, &request.object);
@@ -184,8 +184,9 @@ impl Engine {
         let strategy = &resource.strategy;
         let old_form = versions::stored_form(resource, old);
         versions::in_storage_form(resource, new, |new| special::prepare(target, new, &old_form));
+        let unmet = allocation::allocate(self, target, old, new);
+        refuse(target, new, &unmet)?;
         let mut errors = FieldErrors::new();
-        allocation::allocate(self, target, new, &mut errors);
         metadata::count_generation(resource, old, new);
         document::apply::keep_times(old, new);
         if new == old {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::volume;
 use crate::kinds::{
     check::{is_empty, text, texts},
-    edit::{at_mut, each_mut, fill, object_at, set},
+    edit::{at_mut, each_mut, fill, object_at, remove, set},
     resources::{aggregate_requests, is_overcommit_allowed},
 };
 
@@ -77,6 +77,8 @@ pub fn pod_spec(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
+    // The feature that it belongs to is off.
+    remove(spec, "schedulingGroup");
     fill(spec, "securityContext", json!({}));
     service_account(spec);
     for list in CONTAINERS {

@@ -97,7 +97,7 @@ pub fn pod_security_context(spec: &Node<'_>) {
     seccomp(&node.get("seccompProfile"));
     app_armor(&node.get("appArmorProfile"));
     node.get("supplementalGroupsPolicy").optional_word(&["Merge", "Strict"]);
-    node.get("seLinuxChangePolicy").optional_word(&["MountOption", "Recursive"]);
+    node.get("seLinuxChangePolicy").optional_word(&["Recursive"]);
 }
 
 const SYSCTL: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";

@@ -194,7 +194,7 @@ pub fn resize(new: &Node<'_>, old: &Value) {
     }
     let spec = new.get("spec");
     if quality_of_service(new.value) != text(&old["status"], "qosClass") && !is_empty(&old["status"]["qosClass"]) {
-        let class = new.value["status"]["qosClass"].clone();
+        let class = text(&new.value["status"], "qosClass");
         spec.invalid_value(class, "Pod QOS Class may not change as a result of resizing");
     }
     let running =

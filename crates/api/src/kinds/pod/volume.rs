@@ -11,7 +11,7 @@ use super::{
 use crate::{
     kinds::{
         check::{FieldRules, Node, elements, text},
-        resources as quantities,
+        resources as quantities, volume as claims,
     },
     metadata, syntax,
 };
@@ -278,28 +278,7 @@ fn ephemeral(node: &Node<'_>) {
             metadata.get(field).forbidden("cannot be set");
         }
     }
-    claim_spec(&template.get("spec"));
-}
-
-/// The claim that a template stands for. What else a claim may say is checked when it is created.
-pub fn claim_spec(spec: &Node<'_>) {
-    let modes = spec.get("accessModes");
-    modes.require_saying("at least 1 access mode is required");
-    let supported = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    for mode in modes.items() {
-        if !supported.contains(&mode.text()) {
-            modes.showing(mode.value).not_supported(&supported);
-        }
-    }
-    if modes.len() > 1 && modes.items().any(|mode| mode.text() == "ReadWriteOncePod") {
-        modes.forbidden("may not use ReadWriteOncePod with other access modes");
-    }
-    let resources = spec.get("resources");
-    let at_storage = resources.key("storage");
-    let storage = at_storage.showing(&resources.value["requests"]["storage"]);
-    if storage.require() && !quantities::sign(storage.value).is_gt() {
-        storage.invalid("must be greater than zero");
-    }
+    claims::claim_spec(&template.get("spec"));
 }
 
 fn downward_api(node: &Node<'_>) {
