@@ -115,7 +115,7 @@ impl Group {
             root,
             strategy: Strategy {
                 returns_deleted_object: RETURNED_WHEN_DELETED.contains(&&*storage.topic),
-                ..kinds::strategy_in(group, &storage.topic).unwrap_or(Strategy::DEFAULT)
+                ..kinds::strategy_in(self.name, &storage.topic).unwrap_or(Strategy::DEFAULT)
             },
             columns: kinds::columns(&storage.topic).unwrap_or_else(name_and_age),
             storage,

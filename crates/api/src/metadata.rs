@@ -19,17 +19,6 @@ const SUBRESOURCE_MAX_LENGTH: usize = 256;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// Fields that only the server sets: dropped from what a client creates.
-const SYSTEM_FIELDS: [&str; 6] =
-    ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"];
-
-/// Drops the fields of a new object that only the server sets.
-pub fn prepare_create(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|field, _| !SYSTEM_FIELDS.contains(&field.as_str()));
-    }
-}
-
 /// Fills in the fields that an update may leave out but not change.
 pub fn prepare_update(new: &mut Value, old: &Value) {
     let (Some(metadata), Some(old)) =

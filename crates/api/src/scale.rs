@@ -5,9 +5,20 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     field::{FieldError, FieldErrors, Path},
-    resource::{Resource, ScalePaths},
+    kinds::columns,
+    resource::{Column, Resource, ScalePaths},
     selector::LabelSelector,
 };
+
+/// The columns of a scale, which are not those of the object.
+pub fn columns() -> Vec<Column> {
+    vec![
+        columns::name(),
+        columns::integer("Desired", "The pods wanted.", |scale, _| columns::number(&scale["spec"]["replicas"])),
+        columns::integer("Available", "The pods there are.", |scale, _| columns::number(&scale["status"]["replicas"])),
+        columns::age(),
+    ]
+}
 
 /// The scale of an object.
 pub fn of(resource: &Resource, paths: &ScalePaths, document: &Value) -> Value {

@@ -200,6 +200,14 @@ pub fn policy_columns() -> Vec<Column> {
     ]
 }
 
+pub fn mutating_policy_columns() -> Vec<Column> {
+    let mut columns = policy_columns();
+    columns[1] = columns::integer("Mutations", "How many changes it makes.", |object, _| {
+        elements(&object["spec"]["mutations"]).len().into()
+    });
+    columns
+}
+
 pub fn binding_columns() -> Vec<Column> {
     vec![
         columns::name(),

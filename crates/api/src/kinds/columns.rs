@@ -38,6 +38,12 @@ fn column(name: &str, kind: &str, description: &str, cell: Cell) -> Column {
     Column { name, kind, format: "".into(), description, priority: 0, cell }
 }
 
+/// When the object was made, where a kind has no columns of its own.
+pub fn created_at() -> Column {
+    let cell = |object: &Value, _: i64| object["metadata"]["creationTimestamp"].clone();
+    column("Created At", "date", "When it was made.", Cell::Render(cell))
+}
+
 pub const NONE: &str = "<none>";
 pub const UNKNOWN: &str = "<unknown>";
 

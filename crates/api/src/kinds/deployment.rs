@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     check::{Node, check},
-    columns::{age, integer, name, number, text},
+    columns::{age, name, number, text},
     edit::{at_mut, fill, object_at},
     pod,
     workload::{
@@ -151,10 +151,10 @@ pub fn deployment_columns() -> Vec<Column> {
             let (ready, wanted) = (&object["status"]["readyReplicas"], &object["spec"]["replicas"]);
             format!("{}/{}", replicas(ready), replicas(wanted)).into()
         }),
-        integer("Up-to-date", "Pods made from the present template.", |object, _| {
+        text("Up-to-date", "Pods made from the present template.", |object, _| {
             number(&object["status"]["updatedReplicas"])
         }),
-        integer("Available", "Pods that have been ready for long enough.", |object, _| {
+        text("Available", "Pods that have been ready for long enough.", |object, _| {
             number(&object["status"]["availableReplicas"])
         }),
         age(),

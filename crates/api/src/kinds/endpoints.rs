@@ -25,7 +25,9 @@ fn validate_subset(subset: &Node<'_>) {
             let ip = address.get("ip");
             ip.syntax(syntax::is_ip);
             address.get("hostname").optional_syntax(syntax::is_dns1123_label);
-            address.get("nodeName").optional_syntax(syntax::is_dns1123_subdomain);
+            if address.get("nodeName").is_set() {
+                address.get("nodeName").syntax(syntax::is_dns1123_subdomain);
+            }
             rules::endpoint_ip(&ip);
         }
     }
@@ -35,7 +37,7 @@ fn validate_subset(subset: &Node<'_>) {
             port.get("name").required_syntax(syntax::is_dns1123_label);
         }
         port.get("port").in_range(1, 65535);
-        port.get("protocol").word(rules::PROTOCOLS);
+        port.get("protocol").optional_word(rules::PROTOCOLS);
         if port.get("appProtocol").is_set() {
             port.get("appProtocol").syntax(syntax::is_qualified_name);
         }
@@ -110,7 +112,9 @@ fn validate_slice(root: &Node<'_>) {
         for address in addresses.items() {
             slice_address(&address, &addresses, address_type.text());
         }
-        endpoint.get("nodeName").optional_syntax(syntax::is_dns1123_subdomain);
+        if endpoint.get("nodeName").is_set() {
+                endpoint.get("nodeName").syntax(syntax::is_dns1123_subdomain);
+            }
         rules::labels(&endpoint.get("deprecatedTopology"));
         if endpoint.get("hostname").is_set() {
             endpoint.get("hostname").syntax(syntax::is_dns1123_label);
@@ -130,7 +134,7 @@ fn slice_ports(ports: &Node<'_>) {
             port.get("name").showing(&Value::from(name)).duplicate();
         }
         seen.push(name);
-        port.get("protocol").word(rules::PROTOCOLS);
+        port.get("protocol").optional_word(rules::PROTOCOLS);
         if port.get("appProtocol").is_set() {
             port.get("appProtocol").syntax(syntax::is_qualified_name);
         }

@@ -217,6 +217,5 @@ pub fn ip_address_columns() -> Vec<Column> {
                 _ => format!("{resource}{}/{}", join("/", text(parent, "namespace")), text(parent, "name")).into(),
             }
         }),
-        columns::age(),
     ]
 }

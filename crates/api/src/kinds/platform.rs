@@ -55,6 +55,16 @@ pub const ROWS: &[Row] = &[
         admission_policy::BINDING,
         admission_policy::binding_columns,
     ),
+    (
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        Strategy::DEFAULT,
+        admission_policy::mutating_policy_columns,
+    ),
+    (
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        Strategy::DEFAULT,
+        admission_policy::binding_columns,
+    ),
     ("flowschemas.flowcontrol.apiserver.k8s.io", flow_control::SCHEMA, flow_control::schema_columns),
     ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", flow_control::LEVEL, flow_control::level_columns),
     ("apiservices.apiregistration.k8s.io", api_service::STRATEGY, api_service::columns),

@@ -9,10 +9,10 @@ use super::{
     edit::{at_mut, object_at, set},
     pod,
     workload::{
-        always_running, labels_match, non_negative, plain_selector_column, replica_columns, warnings, wide_columns,
+        always_running, non_negative, plain_selector_column, refuse_labels, replica_columns, warnings, wide_columns,
     },
 };
-use crate::{resource::Column, selector::LabelSelector, strategy::Strategy};
+use crate::{resource::Column, strategy::Strategy};
 
 pub const STRATEGY: Strategy = Strategy {
     default,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     check::{Node, check, text},
-    columns::{self, age, boolean, integer, name, number, wide},
+    columns::{self, age, boolean, integer, name, number},
     edit, pod, resources,
 };
 use crate::{
@@ -72,9 +72,9 @@ pub fn priority_class_columns() -> Vec<Column> {
             object["globalDefault"].as_bool().unwrap_or_default().into()
         }),
         age(),
-        wide(columns::text("PreemptionPolicy", "Whether its pods may displace others.", |object, _| {
+        columns::text("PreemptionPolicy", "Whether its pods may displace others.", |object, _| {
             text(object, "preemptionPolicy").into()
-        })),
+        }),
     ]
 }
 

@@ -358,12 +358,7 @@ pub const CAPACITY: Strategy = Strategy {
     ..Strategy::DEFAULT
 };
 
+/// Kubernetes prints nothing of its own here.
 pub fn capacity_columns() -> Vec<Column> {
-    vec![
-        columns::name(),
-        columns::text("StorageClassName", "The class of storage.", |object, _| text(object, "storageClassName").into()),
-        columns::text("Capacity", "How much is left.", |object, _| {
-            object["capacity"].as_str().unwrap_or("<unset>").into()
-        }),
-    ]
+    vec![columns::name(), columns::created_at()]
 }

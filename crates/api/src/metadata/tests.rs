@@ -140,10 +140,3 @@ fn label_selectors() {
         &["selector.matchExpressions[0].operator: Invalid value: \"Has\": not a valid selector operator"],
     );
 }
-
-#[test]
-fn system_fields_of_a_new_object_are_dropped() {
-    let mut object = json!({"metadata": {"name": "a", "uid": "x", "resourceVersion": "1", "selfLink": "/"}});
-    prepare_create(&mut object);
-    assert_eq!(object, json!({"metadata": {"name": "a"}}));
-}

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::http::{
     body::Body,
-    render,
+    render::{self, View},
     verbs::{Call, warn},
 };
 
@@ -44,7 +44,10 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let resource = Arc::clone(&call.target.resource);
     if call.verb == "get" {
         let (_, document) = call.engine.current(&call.target)?;
-        return Ok(render::value(StatusCode::OK, call.accepted.format, &api::scale::of(&resource, &paths, &document)));
+        let scale = api::scale::of(&resource, &paths, &document);
+        let shown = Resource { columns: api::scale::columns().into(), ..(*resource).clone() };
+        let view = View { resource: Arc::new(shown), ..call.view()? };
+        return Ok(view.document(StatusCode::OK, &scale));
     }
     let caller = call.caller()?;
     let bytes = call.bytes().await?;

@@ -74,7 +74,8 @@ impl Engine {
         versions::in_storage_form(&resource, &mut request.object, |document| (strategy.prepare_create)(document));
         special::fill_in(target, caller, &mut request.object);
         let _turn = self.allocation.turn(target).await;
-        refuse(target, &request.object, &allocation::allocate(self, target, &Value::Null, &mut request.object))?;
+        let unmet = allocation::allocate(self, target, &Value::Null, &mut request.object);
+        refuse(target, &request.object, &unmet)?;
         let mut errors = FieldErrors::new();
         object_meta::validate(&request.object, resource.scope, strategy.name, &mut errors);
         metadata::validate_finalizers(&resource, &request.object, &mut errors);

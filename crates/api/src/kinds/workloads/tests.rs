@@ -63,8 +63,15 @@ fn show_cells(topic: &str, object: &Value) -> Vec<String> {
     columns.iter().map(|column| format!("{}={}", column.name, cell(&column.cell))).collect()
 }
 
-fn run(topic: &str, base: &Value, case: &Value) -> Vec<String> {
-    let strategy = crate::kinds::strategy(topic).expect("a known topic");
+/// The strategy of a file's topic, as the group serves it that the file may name.
+fn strategy_of(file: &Value) -> Strategy {
+    let topic = file["topic"].as_str().expect("a topic");
+    crate::kinds::strategy_in(file["group"].as_str().unwrap_or_default(), topic).expect("a known topic")
+}
+
+fn run(file: &Value, case: &Value) -> Vec<String> {
+    let (topic, base) = (file["topic"].as_str().expect("a topic"), &file["base"]);
+    let strategy = strategy_of(file);
     let mut errors = FieldErrors::new();
     let mut fresh = base.clone();
     change(&mut fresh, &case["from"]);
@@ -134,14 +141,13 @@ pub fn check_cases(folder: &str) -> usize {
             continue;
         }
         let file: Value = serde_yaml_ng::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        let topic = file["topic"].as_str().expect("a topic");
         let mut shown = String::new();
         let mut names: BTreeMap<&str, ()> = BTreeMap::new();
         for case in file["cases"].as_array().expect("cases") {
             let name = case["name"].as_str().expect("a name");
             assert!(names.insert(name, ()).is_none(), "{}: two cases {name:?}", path.display());
             let _ = writeln!(shown, "{name}");
-            for line in run(topic, &file["base"], case) {
+            for line in run(&file, case) {
                 let _ = writeln!(shown, "    {line}");
             }
             count += 1;
@@ -172,8 +178,7 @@ pub fn survive_odd_shapes(folder: &str) {
             continue;
         }
         let file: Value = serde_yaml_ng::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        let topic = file["topic"].as_str().unwrap();
-        let strategy = crate::kinds::strategy(topic).unwrap();
+        let strategy = strategy_of(&file);
         let mut places = Vec::new();
         collect_places(&file["base"], String::new(), &mut places);
         for place in places {
@@ -190,7 +195,7 @@ pub fn survive_odd_shapes(folder: &str) {
                 (strategy.validate_update)(&file["base"], &object, &mut errors);
                 (strategy.validate_status)(&object, &file["base"], &mut errors);
                 (strategy.warnings)(&object);
-                show_cells(topic, &object);
+                show_cells(file["topic"].as_str().unwrap(), &object);
             }
         }
     }
