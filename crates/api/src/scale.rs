@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     field::{FieldError, FieldErrors, Path},
-    kinds::columns,
+    kinds::columns::{age, integer, name, number},
     resource::{Column, Resource, ScalePaths},
     selector::LabelSelector,
 };
@@ -13,10 +13,10 @@ use crate::{
 /// The columns of a scale, which are not those of the object.
 pub fn columns() -> Vec<Column> {
     vec![
-        columns::name(),
-        columns::integer("Desired", "The pods wanted.", |scale, _| columns::number(&scale["spec"]["replicas"])),
-        columns::integer("Available", "The pods there are.", |scale, _| columns::number(&scale["status"]["replicas"])),
-        columns::age(),
+        name(),
+        integer("Desired", "The pods wanted.", |scale, _| number(&scale["spec"]["replicas"])),
+        integer("Available", "The pods there are.", |scale, _| number(&scale["status"]["replicas"])),
+        age(),
     ]
 }
 

@@ -113,8 +113,8 @@ fn validate_slice(root: &Node<'_>) {
             slice_address(&address, &addresses, address_type.text());
         }
         if endpoint.get("nodeName").is_set() {
-                endpoint.get("nodeName").syntax(syntax::is_dns1123_subdomain);
-            }
+            endpoint.get("nodeName").syntax(syntax::is_dns1123_subdomain);
+        }
         rules::labels(&endpoint.get("deprecatedTopology"));
         if endpoint.get("hostname").is_set() {
             endpoint.get("hostname").syntax(syntax::is_dns1123_label);

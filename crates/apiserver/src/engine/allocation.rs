@@ -295,7 +295,12 @@ mod tests {
             (json!({"ipFamilyPolicy": "PreferDualStack"}), json!("PreferDualStack"), json!(["IPv4"]), 0),
             (json!({"ipFamilyPolicy": "RequireDualStack"}), json!("RequireDualStack"), json!(["IPv4"]), 1),
             (json!({"clusterIP": "None"}), json!("RequireDualStack"), json!(["IPv4", "IPv6"]), 0),
-            (json!({"clusterIP": "None", "ipFamilies": ["IPv6"]}), json!("RequireDualStack"), json!(["IPv6", "IPv4"]), 0),
+            (
+                json!({"clusterIP": "None", "ipFamilies": ["IPv6"]}),
+                json!("RequireDualStack"),
+                json!(["IPv6", "IPv4"]),
+                0,
+            ),
             (json!({"clusterIP": "None", "selector": {"a": "b"}}), json!("SingleStack"), json!(["IPv4"]), 0),
             (json!({"ipFamilies": ["IPv6"]}), json!("SingleStack"), json!(["IPv6"]), 1),
             (json!({"ipFamilies": ["IPv4", "IPv6"]}), json!("SingleStack"), json!(["IPv4", "IPv6"]), 1),
