@@ -19,6 +19,7 @@ mod flow_control;
 mod ingress;
 mod job;
 mod lease;
+mod mutating_policy;
 mod namespace;
 mod network;
 mod node;

@@ -1,6 +1,8 @@
 //! The arithmetic of ResourceQuotas: what an object uses, which quotas count it, and what would exceed one.
 //! Pure; admission enforces it, the quota controller reports it.
 
+pub mod names;
+
 #[cfg(test)]
 mod tests;
 
@@ -21,25 +23,14 @@ const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 const STATED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 /// What a pod may state for all of its containers together.
 const POD_LEVEL: [&str; 2] = ["cpu", "memory"];
-const POD_NAMES: [&str; 10] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-];
-const SERVICE_NAMES: [&str; 3] = ["services", "services.nodeports", "services.loadbalancers"];
-const CLAIM_NAMES: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
-/// Counted under their bare names since before `count/` was made.
-const PLAIN_COUNTS: [&str; 4] = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
+/// What claims ask of a class of devices: `gpu.deviceclass.resource.k8s.io/devices`.
+const OF_DEVICE_CLASS: &str = ".deviceclass.resource.k8s.io/devices";
+const CLAIMS_OF_DEVICES: Counted<'static> = Counted { group: "resource.k8s.io", plural: "resourceclaims" };
+/// Devices that one claim is given at most (`AllocationResultsMaxSize`).
+const MAX_DEVICES: i64 = 32;
 
 /// The kind of object that is counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted<'a> {
     pub group: &'a str,
     pub plural: &'a str,
@@ -53,11 +44,11 @@ impl<'a> Counted<'a> {
             let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
             return Counted { group, plural };
         }
-        match name {
-            name if SERVICE_NAMES.contains(&name) => plural("services"),
-            name if CLAIM_NAMES.contains(&name) || name.contains(OF_CLASS) => plural("persistentvolumeclaims"),
-            name if PLAIN_COUNTS.contains(&name) => plural(name),
-            _ => plural("pods"),
+        match names::find(name) {
+            Some(known) => plural(known.of),
+            None if name.contains(OF_CLASS) => plural("persistentvolumeclaims"),
+            None if name.ends_with(OF_DEVICE_CLASS) => CLAIMS_OF_DEVICES,
+            None => plural("pods"),
         }
     }
 
@@ -80,19 +71,19 @@ impl<'a> Counted<'a> {
             return plural == self.plural && group == self.group;
         }
         match self.plural {
+            _ if self == CLAIMS_OF_DEVICES => name.ends_with(OF_DEVICE_CLASS),
             _ if !self.group.is_empty() => false,
             "pods" => {
                 let of_requests = name.strip_prefix(REQUESTS);
-                POD_NAMES.contains(&name)
+                names::is_used_by(name, "pods")
                     || name.starts_with(HUGE_PAGES)
                     || of_requests.is_some_and(|rest| rest.starts_with(HUGE_PAGES) || is_extended(rest))
             }
-            "services" => SERVICE_NAMES.contains(&name),
             "persistentvolumeclaims" => {
                 let of_class = name.split_once(OF_CLASS).map(|(_, name)| name);
-                CLAIM_NAMES.contains(&of_class.unwrap_or(name))
+                names::is_used_by(of_class.unwrap_or(name), "persistentvolumeclaims")
             }
-            plural => plural == name && PLAIN_COUNTS.contains(&plural),
+            plural => names::is_used_by(name, plural),
         }
     }
 
@@ -103,7 +94,9 @@ impl<'a> Counted<'a> {
             "pods" if self.is("pods") && is_alive(object, now_seconds) => add_pod(&mut usage, object),
             "services" if self.is("services") => add_service(&mut usage, object),
             "persistentvolumeclaims" if self.is("persistentvolumeclaims") => add_claim(&mut usage, object),
-            plural if self.group.is_empty() && PLAIN_COUNTS.contains(&plural) => {
+            _ if self == CLAIMS_OF_DEVICES => add_devices(&mut usage, object),
+            "pods" | "services" | "persistentvolumeclaims" => {}
+            plural if self.group.is_empty() && names::is_count(plural) => {
                 usage.insert(plural.to_owned(), count(1));
             }
             _ => {}
@@ -379,6 +372,28 @@ fn add_claim(usage: &mut Amounts, claim: &Value) {
         usage.insert(name.to_owned(), amount);
         if !class.is_empty() {
             usage.insert(format!("{class}{OF_CLASS}{name}"), amount);
+        }
+    }
+}
+
+/// The devices that a claim may be given at most, by their class: of the alternatives of a request the
+/// one that asks for most.
+fn add_devices(usage: &mut Amounts, claim: &Value) {
+    let most = |request: &Value| match text(&request["allocationMode"]) {
+        "ExactCount" => request["count"].as_i64().unwrap_or(0).max(0),
+        "All" => MAX_DEVICES,
+        _ => 0,
+    };
+    for request in each(&claim["spec"]["devices"]["requests"]) {
+        let mut by_class: BTreeMap<&str, i64> = BTreeMap::new();
+        let exactly = Some(&request["exactly"]).filter(|exactly| exactly.is_object());
+        for alternative in each(&request["firstAvailable"]).chain(exactly) {
+            let devices = by_class.entry(text(&alternative["deviceClassName"])).or_default();
+            *devices = most(alternative).max(*devices);
+        }
+        for (class, devices) in by_class {
+            let sum = usage.entry(format!("{class}{OF_DEVICE_CLASS}")).or_insert(Quantity::ZERO);
+            *sum = sum.plus(Quantity::from_units(devices, Format::DecimalSi));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `metav1.Status`: the form in which every refusal reaches a client. This is the one place where a
 //! decision becomes an HTTP code (apimachinery, `pkg/api/errors`).
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::field::FieldErrors;
@@ -10,7 +12,8 @@ use crate::field::FieldErrors;
 #[error("{message}")]
 pub struct Status {
     pub code: u16,
-    pub reason: &'static str,
+    /// A word of Kubernetes', or of a webhook.
+    pub reason: Cow<'static, str>,
     pub message: String,
     /// `status.details`, without the parts that are absent.
     pub details: Option<Box<Value>>,
@@ -45,8 +48,15 @@ impl Subject<'_> {
 }
 
 impl Status {
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after_seconds: None, metadata: None }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+            retry_after_seconds: None,
+            metadata: None,
+        }
     }
 
     fn about(mut self, subject: Subject<'_>) -> Self {
@@ -192,9 +202,11 @@ impl Status {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            document["reason"] = (&*self.reason).into();
+        }
         if let Some(details) = &self.details {
             document["details"] = (**details).clone();
         }

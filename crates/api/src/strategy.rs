@@ -3,8 +3,8 @@
 //! A strategy is a row of pure functions over documents. Most kinds leave most of it at
 //! [`Strategy::DEFAULT`]. The generic path of the API server calls them in this order:
 //!
-//! - create: `default` → `prepare_create` → (admission) → `validate` + `validate_create`
-//! - update: `default` → `prepare_update` → (admission) → `validate` + `validate_update`
+//! - create: `default` → `prepare_create` → (admission) → `validate` + `expressions` + `validate_create`
+//! - update: `default` → `prepare_update` → (admission) → `validate` + `expressions` + `validate_update`
 //! - status: `default` → `prepare_status` → (admission) → `validate_status`
 //!
 //! The generic path itself takes care of what all kinds share: metadata, generation, `status` being
@@ -27,6 +27,8 @@ pub struct Strategy {
     pub prepare_status: fn(&mut Value, &Value),
     /// The whole object, at creation and after each update. Object metadata is validated elsewhere.
     pub validate: fn(&Value, &mut FieldErrors),
+    /// The CEL expressions in the object, asked with `validate`. Set by the crate that can compile them.
+    pub expressions: fn(&Value, &mut FieldErrors),
     /// What is asked of the object at creation only.
     pub validate_create: fn(&Value, &mut FieldErrors),
     /// `(new, old)`: what may not change.
@@ -69,6 +71,7 @@ impl Strategy {
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
         validate: |_, _| {},
+        expressions: |_, _| {},
         validate_create: |_, _| {},
         validate_update: |_, _, _| {},
         validate_status: |_, _, _| {},

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use api::status::Status;
+use api::{status::Status, syntax};
 use http::{StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -30,18 +30,31 @@ pub struct Audit {
     random: Arc<dyn Random>,
 }
 
-/// What admission notes about a request; all clones are one list.
+/// What admission notes about a request; all clones are one list. Without an audit log nothing is kept.
 #[derive(Debug, Clone, Default)]
-pub struct Annotations(Arc<Mutex<Vec<(String, String)>>>);
+pub struct Annotations(Option<Arc<Mutex<Vec<(String, String)>>>>);
 
 impl Annotations {
-    pub fn add(&self, key: impl Into<String>, value: impl Into<String>) {
-        self.0.lock().push((key.into(), value.into()));
+    pub fn kept() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Notes a value under a key (`pod-security.kubernetes.io/audit-violations`). What was noted first stays.
+    pub fn add(&self, key: &str, value: impl Into<String>) {
+        let Some(list) = &self.0 else { return };
+        if !syntax::is_qualified_name(key).is_empty() {
+            tracing::warn!(key, "not a key of an audit annotation; it is not kept");
+            return;
+        }
+        let mut list = list.lock();
+        if list.iter().all(|(known, _)| known != key) {
+            list.push((key.to_owned(), value.into()));
+        }
     }
 
     /// What has been noted so far.
     pub fn noted(&self) -> Vec<(String, String)> {
-        self.0.lock().clone()
+        self.0.as_ref().map(|list| list.lock().clone()).unwrap_or_default()
     }
 }
 
@@ -78,7 +91,8 @@ impl Audit {
         let given = parts.headers.get("audit-id").and_then(|id| id.to_str().ok());
         let id = given.filter(|id| !id.is_empty() && id.len() <= 64).map_or_else(|| self.random.uuid(), str::to_owned);
         let event = self.lines.as_ref().map(|_| Box::new(event(&id, parts, peer, target, now)));
-        Record { id, annotations: Annotations::default(), event }
+        let annotations = event.as_ref().map(|_| Annotations::kept()).unwrap_or_default();
+        Record { id, annotations, event }
     }
 
     pub fn end(&self, record: Record, status: StatusCode, now: Timestamp) {
@@ -159,7 +173,7 @@ impl Record {
     pub fn refused(&mut self, status: &Status) {
         if let Some(event) = &mut self.event {
             event["responseStatus"]["status"] = "Failure".into();
-            event["responseStatus"]["reason"] = status.reason.into();
+            event["responseStatus"]["reason"] = (&*status.reason).into();
             event["responseStatus"]["message"] = status.message.as_str().into();
         }
     }

@@ -1,5 +1,5 @@
-//! Rules of built-in kinds that need more than their documents: definitions of custom resources and
-//! policies, whose CEL has to compile. The registry's rows are completed with them when the server starts.
+//! Rules of built-in kinds that need more than their documents: definitions of custom resources, and all
+//! kinds with CEL in them, which has to compile. The registry's rows are completed with them when the server starts.
 
 use api::{
     kinds::columns,
@@ -8,7 +8,10 @@ use api::{
     strategy::Strategy,
 };
 
-use crate::{admission::policy, crd::definition};
+use crate::{
+    admission::{device, policy},
+    crd::definition,
+};
 
 /// The registry with the rules of this crate in its rows.
 pub fn complete(registry: Registry) -> Registry {
@@ -18,19 +21,21 @@ pub fn complete(registry: Registry) -> Registry {
 
 fn completed(row: &Resource) -> Option<Resource> {
     let mut row = row.clone();
-    match &*row.storage.topic {
+    let expressions = match &*row.storage.topic {
         "customresourcedefinitions.apiextensions.k8s.io" => {
             row.strategy = definition::STRATEGY;
             row.columns = definition_columns().into();
+            return Some(row);
         }
-        "validatingadmissionpolicies.admissionregistration.k8s.io" => {
-            row.strategy = Strategy { validate: policy::validate::policy, ..row.strategy };
-        }
-        "validatingadmissionpolicybindings.admissionregistration.k8s.io" => {
-            row.strategy = Strategy { validate: policy::validate::binding, ..row.strategy };
-        }
+        "validatingadmissionpolicies.admissionregistration.k8s.io" => policy::validate::policy,
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+        | "validatingwebhookconfigurations.admissionregistration.k8s.io" => policy::validate::webhooks,
+        "deviceclasses.resource.k8s.io" => device::class,
+        "resourceclaims.resource.k8s.io" => device::claim,
+        "resourceclaimtemplates.resource.k8s.io" => device::claim_template,
         _ => return None,
-    }
+    };
+    row.strategy = Strategy { expressions, ..row.strategy };
     Some(row)
 }
 

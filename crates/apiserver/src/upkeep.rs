@@ -7,7 +7,12 @@
 use std::{sync::Arc, time::Duration};
 
 use api::{registry::Registry, resource::Resource, status::Status};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, select_all},
+};
 use serde_json::{Value, json};
+use store::Watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,38 +44,51 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
         tokio::spawn(follow(Arc::clone(engine), DEFINITIONS, stop.clone(), |engine| Box::pin(definitions(engine)))),
         tokio::spawn(follow(Arc::clone(engine), CLUSTER_ROLES, stop.clone(), |engine| Box::pin(cluster_roles(engine)))),
         tokio::spawn(follow(Arc::clone(engine), "namespaces", stop.clone(), |engine| {
-            Box::pin(async move { service_accounts(&engine).await })
+            Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })
         })),
     ]
 }
 
-type Step = fn(Arc<Engine>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+/// A look at a topic; returns the other topics whose next change asks for another look.
+type Step = fn(Arc<Engine>) -> BoxFuture<'static, Result<Vec<String>, Status>>;
 
 async fn follow(engine: Arc<Engine>, topic: &'static str, stop: CancellationToken, step: Step) {
     let mut changes = None;
     loop {
-        // The watch begins before the look, so that no change falls between the two.
+        // The watches begin before the look, so that no change falls between the two.
         let revision = engine.store.revision();
-        let watch = match changes.take() {
-            Some(watch) => Ok(watch),
-            None => engine.store.watch(&format!("{topic}/"), revision),
+        let watch = |topic: &str| engine.store.watch(&format!("{topic}/"), revision);
+        let own = match changes.take() {
+            Some(own) => Ok(own),
+            None => watch(topic),
         };
         let result = step(Arc::clone(&engine)).await;
         if let Err(status) = &result {
             tracing::warn!(topic, message = status.message, "not in step; trying again");
         }
-        let Ok(mut watch) = watch else { continue };
+        let others = result.iter().flatten().map(|topic| watch(topic)).collect::<Result<Vec<Watch>, _>>();
+        let (Ok(mut own), Ok(mut others)) = (own, others) else { continue };
         let mut batch = Vec::new();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY_INTERVAL), if result.is_err() => changes = Some(watch),
-            next = watch.next(&mut batch) => match next {
-                Ok(_) => changes = Some(watch),
+            () = tokio::time::sleep(RETRY_INTERVAL), if result.is_err() => changes = Some(own),
+            () = any_change(&mut others) => changes = Some(own),
+            next = own.next(&mut batch) => match next {
+                Ok(_) => changes = Some(own),
                 Err(store::WatchError::Lagged { .. }) => {}
                 Err(store::WatchError::Closed) => return,
             },
         }
     }
+}
+
+/// Waits for a change that one of the watches sees; where there is none, for ever.
+async fn any_change(watches: &mut [Watch]) {
+    if watches.is_empty() {
+        return std::future::pending().await;
+    }
+    let changes = watches.iter_mut().map(|watch| async { watch.next(&mut Vec::new()).await }.boxed());
+    select_all(changes).await;
 }
 
 fn server() -> Caller {
@@ -92,18 +110,22 @@ fn name_of(object: &Value) -> &str {
 }
 
 /// Gives every definition the status it should have, serves what is established and clears away what goes.
-async fn definitions(engine: Arc<Engine>) -> Result<(), Status> {
+/// Returns the topics of instances that still hold their definitions.
+async fn definitions(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
     let all = Cluster::list(&*engine, DEFINITIONS, None);
-    let mut result = Ok(());
+    let (mut holding, mut result) = (Vec::new(), Ok(()));
     for definition in &all {
         // What hinders one definition is no matter of the others.
-        result = result.and(keep_in_step(&engine, &all, definition).await);
+        match keep_in_step(&engine, &all, definition).await {
+            Ok(topic) => holding.extend(topic),
+            Err(status) => result = result.and(Err(status)),
+        }
     }
     install(&engine);
-    result
+    result.map(|()| holding)
 }
 
-async fn keep_in_step(engine: &Arc<Engine>, all: &[Arc<Value>], definition: &Value) -> Result<(), Status> {
+async fn keep_in_step(engine: &Arc<Engine>, all: &[Arc<Value>], definition: &Value) -> Result<Option<String>, Status> {
     let used = used_names(&engine.registry.load(), all, definition);
     let now = engine.now_text();
     if let Some(status) = status::reconcile(definition, &used, &now) {
@@ -150,8 +172,8 @@ fn ignore_absent(result: Result<(), Status>) -> Result<(), Status> {
     }
 }
 
-/// The finalizer that makes instances go before their definition does.
-async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<(), Status> {
+/// The finalizer that makes instances go before their definition does. Returns their topic while some are left.
+async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<Option<String>, Status> {
     let topic = format!(
         "{}.{}",
         definition["spec"]["names"]["plural"].as_str().unwrap_or_default(),
@@ -166,9 +188,9 @@ async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<(), Status> {
         }
     };
     match status::need(definition, has_instances()) {
-        Need::Nothing => Ok(()),
-        Need::AddFinalizer => finalize(true).await,
-        Need::RemoveFinalizer => finalize(false).await,
+        Need::Nothing => {}
+        Need::AddFinalizer => finalize(true).await?,
+        Need::RemoveFinalizer => finalize(false).await?,
         Need::DeleteInstances => {
             let now = engine.now_text();
             write_status(engine, name_of(definition), status::terminating(definition, true, &now)).await?;
@@ -179,31 +201,14 @@ async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<(), Status> {
                 engine.delete_collection(&all, &server(), &everything.0, &everything.1).await?;
             }
             if has_instances() {
-                // Finalizers of instances hold them; their removal does not touch this topic.
-                let (engine, topic) = (Arc::clone(engine), topic.clone());
-                let name = name_of(definition).to_owned();
-                tokio::spawn(async move { release_when_empty(engine, topic, name).await });
-                return Ok(());
+                // Finalizers hold them.
+                return Ok(Some(topic));
             }
             write_status(engine, name_of(definition), status::terminating(definition, false, &now)).await?;
-            finalize(false).await
+            finalize(false).await?;
         }
     }
-}
-
-/// Waits until the last instance is gone, then lets the definition go.
-async fn release_when_empty(engine: Arc<Engine>, topic: String, name: String) {
-    let Ok(mut watch) = engine.store.watch(&format!("{topic}/"), engine.store.revision()) else { return };
-    while engine.store.snapshot().range(&format!("{topic}/"), None).next().is_some() {
-        if watch.next(&mut Vec::new()).await.is_err() {
-            return;
-        }
-    }
-    let Ok(target) = target(&engine, DEFINITIONS, &name) else { return };
-    let edit = |definition: &Value| Ok(with_finalizer(definition, false));
-    if let Err(status) = ignore_absent(engine.update(&target, &server(), &Change::Edit(&edit)).await.map(|_| ())) {
-        tracing::warn!(name, message = status.message, "the definition could not be released");
-    }
+    Ok(None)
 }
 
 fn with_finalizer(definition: &Value, present: bool) -> Value {
@@ -287,7 +292,7 @@ pub fn published_schema(engine: &Engine, row: &Resource) -> Option<Arc<Value>> {
 }
 
 /// Gives aggregating cluster roles the rules of those they select.
-async fn cluster_roles(engine: Arc<Engine>) -> Result<(), Status> {
+async fn cluster_roles(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
     let roles = Cluster::list(&*engine, CLUSTER_ROLES, None);
     let borrowed: Vec<&Value> = roles.iter().map(|role| &**role).collect();
     for role in &borrowed {
@@ -308,7 +313,7 @@ async fn cluster_roles(engine: Arc<Engine>) -> Result<(), Status> {
         };
         ignore_absent(engine.update(&target, &caller, &Change::Edit(&edit)).await.map(|_| ()))?;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Pods run as the account `default` of their namespace, and are refused without it.
@@ -331,7 +336,9 @@ async fn service_accounts(engine: &Arc<Engine>) -> Result<(), Status> {
             name: String::new(),
         };
         match engine.create(&target, &server(), document).await {
-            Err(status) if !matches!(status.reason, "AlreadyExists" | "NotFound" | "Forbidden") => return Err(status),
+            Err(status) if !matches!(&*status.reason, "AlreadyExists" | "NotFound" | "Forbidden") => {
+                return Err(status);
+            }
             _ => {}
         }
     }

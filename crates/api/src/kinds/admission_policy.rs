@@ -8,8 +8,10 @@ use super::{
 use crate::{resource::Column, strategy::Strategy, syntax};
 
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
+const MAX_VALUE_EXPRESSION_BYTES: usize = 5 * 1024;
 
-const BASE: Strategy = Strategy { counts_generation: true, unconditional_update: false, ..Strategy::DEFAULT };
+pub(super) const BASE: Strategy =
+    Strategy { counts_generation: true, unconditional_update: false, ..Strategy::DEFAULT };
 
 pub const POLICY: Strategy = Strategy {
     default: |object| {
@@ -30,7 +32,7 @@ pub const BINDING: Strategy = Strategy {
     ..BASE
 };
 
-fn default_resources(object: &mut serde_json::Value, field: &str) {
+pub(super) fn default_resources(object: &mut serde_json::Value, field: &str) {
     let Some(resources) = edit::at_mut(object, &["spec", field]) else { return };
     default_match(resources);
     for list in ["resourceRules", "excludeResourceRules"] {
@@ -55,14 +57,7 @@ fn validate_policy(root: &Node<'_>) {
         constraints.required("");
     }
     match_conditions(&spec.get("matchConditions"));
-    for variable in spec.get("variables").items() {
-        if variable.get("name").require_saying("name is not specified")
-            && !syntax::is_c_identifier(variable.get("name").text()).is_empty()
-        {
-            variable.get("name").invalid("must be a valid CEL identifier");
-        }
-        variable.get("expression").require_saying("expression is not specified");
-    }
+    variables(&spec.get("variables"));
     let (validations, annotations) = (spec.get("validations"), spec.get("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for list in [&validations, &annotations] {
@@ -79,12 +74,33 @@ fn validate_policy(root: &Node<'_>) {
         for error in syntax::is_qualified_name(&key) {
             annotation.get("key").invalid_value(&*key, error);
         }
-        annotation.get("valueExpression").require_saying("valueExpression is not specified");
+        let value = annotation.get("valueExpression");
+        match value.text().trim().len() {
+            0 => value.required("valueExpression is not specified"),
+            length if length > MAX_VALUE_EXPRESSION_BYTES => {
+                value.required(format!("must not exceed {MAX_VALUE_EXPRESSION_BYTES} bytes in length"));
+            }
+            _ => {}
+        }
     }
     rules::unique(&annotations, "key");
 }
 
-fn parameter_kind(parameters: &Node<'_>) {
+/// The names of variables, and that each has an expression.
+pub(super) fn variables(list: &Node<'_>) {
+    for variable in list.items() {
+        if variable.get("name").require_saying("name is not specified")
+            && !syntax::is_c_identifier(variable.get("name").text()).is_empty()
+        {
+            variable.get("name").invalid("must be a valid CEL identifier");
+        }
+        if variable.get("expression").text().trim().is_empty() {
+            variable.get("expression").required("expression is not specified");
+        }
+    }
+}
+
+pub(super) fn parameter_kind(parameters: &Node<'_>) {
     let (api_version, kind) = (parameters.get("apiVersion"), parameters.get("kind"));
     if api_version.require() {
         let (group, version) = match api_version.text().split_once('/') {
@@ -109,7 +125,7 @@ fn parameter_kind(parameters: &Node<'_>) {
     }
 }
 
-fn match_resources(resources: &Node<'_>) {
+pub(super) fn match_resources(resources: &Node<'_>) {
     resources.get("matchPolicy").word(&["Equivalent", "Exact"]);
     for selector in ["namespaceSelector", "objectSelector"] {
         rules::label_selector(&resources.get(selector));
@@ -170,7 +186,7 @@ fn validate_binding(root: &Node<'_>) {
     actions.require_saying("at least one validation action is required");
 }
 
-fn parameter_ref(reference: &Node<'_>) {
+pub(super) fn parameter_ref(reference: &Node<'_>) {
     let (name, selector) = (reference.get("name"), reference.get("selector"));
     name.optional_syntax(rules::path_segment);
     rules::label_selector(&selector);
@@ -192,20 +208,16 @@ pub fn policy_columns() -> Vec<Column> {
         columns::integer("Validations", "How many rules it has.", |object, _| {
             elements(&object["spec"]["validations"]).len().into()
         }),
-        columns::text("ParamKind", "The kind of its parameters.", |object, _| match &object["spec"]["paramKind"] {
-            serde_json::Value::Null => "<unset>".into(),
-            kind => format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind")).into(),
-        }),
+        parameter_column(),
         columns::age(),
     ]
 }
 
-pub fn mutating_policy_columns() -> Vec<Column> {
-    let mut columns = policy_columns();
-    columns[1] = columns::integer("Mutations", "How many changes it makes.", |object, _| {
-        elements(&object["spec"]["mutations"]).len().into()
-    });
-    columns
+pub(super) fn parameter_column() -> Column {
+    columns::text("ParamKind", "The kind of its parameters.", |object, _| match &object["spec"]["paramKind"] {
+        serde_json::Value::Null => "<unset>".into(),
+        kind => format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind")).into(),
+    })
 }
 
 pub fn binding_columns() -> Vec<Column> {

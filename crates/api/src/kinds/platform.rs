@@ -2,7 +2,7 @@
 
 use super::{
     Row, admission_policy, api_service, certificate, config, device, endpoints, event, flow_control, ingress, lease,
-    namespace, network, node, quota, rbac, rules, service, storage, volume, webhook,
+    mutating_policy, namespace, network, node, quota, rbac, rules, service, storage, volume, webhook,
 };
 use crate::strategy::Strategy;
 
@@ -57,12 +57,12 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "mutatingadmissionpolicies.admissionregistration.k8s.io",
-        Strategy::DEFAULT,
-        admission_policy::mutating_policy_columns,
+        mutating_policy::POLICY,
+        mutating_policy::policy_columns,
     ),
     (
         "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
-        Strategy::DEFAULT,
+        mutating_policy::BINDING,
         admission_policy::binding_columns,
     ),
     ("flowschemas.flowcontrol.apiserver.k8s.io", flow_control::SCHEMA, flow_control::schema_columns),

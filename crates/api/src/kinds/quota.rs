@@ -8,7 +8,7 @@ use super::{
     check::{Node, check, elements, is_empty, text, texts},
     columns, edit, resources, rules,
 };
-use crate::{field::FieldErrors, resource::Column, strategy::Strategy, syntax};
+use crate::{field::FieldErrors, quota::names, resource::Column, strategy::Strategy, syntax};
 
 pub const LIMIT_RANGE: Strategy = Strategy {
     default: default_limit_range,
@@ -135,33 +135,11 @@ pub const RESOURCE_QUOTA: Strategy = Strategy {
     ..Strategy::DEFAULT
 };
 
-const QUOTA_RESOURCES: &[&str] = &[
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
 const POD_COMPUTE: &[&str] =
     &["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory", "pods"];
 
 fn is_quota_resource(name: &str) -> bool {
-    QUOTA_RESOURCES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+    names::find(name).is_some() || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
 fn quota_amounts(parent: &Node<'_>, lists: &[&str]) {

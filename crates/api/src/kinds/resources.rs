@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::check::{NOT_NEGATIVE, Node, elements, is_empty};
 use crate::{
     field::{FieldError, Reason},
+    quota::names,
     syntax,
 };
 
@@ -44,42 +45,6 @@ fn is_extended(name: &str) -> bool {
         && syntax::is_qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-/// Names without a prefix that mean something somewhere.
-const STANDARD: &[&str] = &[
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
-const WHOLE: &[&str] = &[
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
 /// The name of a resource anywhere: qualified, or a standard one. Says whether it is well formed.
 pub fn resource_name(name: &str, node: &Node<'_>) -> bool {
     let errors = syntax::is_qualified_name(name);
@@ -87,7 +52,7 @@ pub fn resource_name(name: &str, node: &Node<'_>) -> bool {
     for error in errors {
         node.invalid_value(name, error);
     }
-    let is_known = name.contains('/') || STANDARD.contains(&name) || is_huge_page(name);
+    let is_known = name.contains('/') || name == "storage" || names::find(name).is_some() || is_huge_page(name);
     if is_qualified && !is_known {
         node.invalid_value(name, "must be a standard resource type or fully qualified");
     }
@@ -117,7 +82,7 @@ pub fn resource_quantity(name: &str, node: &Node<'_>) {
     if amount < Quantity::ZERO {
         node.invalid(NOT_NEGATIVE);
     }
-    if (WHOLE.contains(&name) || is_extended(name)) && !is_whole(amount) {
+    if (names::is_count(name) || is_extended(name)) && !is_whole(amount) {
         node.invalid("must be an integer");
     }
     if let Some(page) = name.strip_prefix("hugepages-") {

@@ -72,6 +72,17 @@ fn objects_use_what_they_ask_for() {
     check("", "secrets", json!({}), "count/secrets=1,secrets=1");
     check("apps", "deployments", json!({}), "count/deployments.apps=1");
     check("a.io", "pods", json!({}), "count/pods.a.io=1");
+    let asks =
+        |class: &str, mode: &str, count: i64| json!({"deviceClassName": class, "allocationMode": mode, "count": count});
+    check(
+        "resource.k8s.io",
+        "resourceclaims",
+        json!({"spec": {"devices": {"requests": [
+            {"exactly": asks("gpu", "ExactCount", 3)},
+            {"firstAvailable": [asks("gpu", "ExactCount", 1), asks("gpu", "ExactCount", 2), asks("net", "All", 0)]},
+        ]}}}),
+        "count/resourceclaims.resource.k8s.io=1,gpu.deviceclass.resource.k8s.io/devices=5,net.deviceclass.resource.k8s.io/devices=32",
+    );
 }
 
 #[test]
@@ -90,6 +101,8 @@ fn names_say_what_they_count() {
     check("requests.storage", ("", "persistentvolumeclaims"));
     check("fast.storageclass.storage.k8s.io/requests.storage", ("", "persistentvolumeclaims"));
     check("secrets", ("", "secrets"));
+    check("gpu.deviceclass.resource.k8s.io/devices", ("resource.k8s.io", "resourceclaims"));
+    check("count/resourceclaims.resource.k8s.io", ("resource.k8s.io", "resourceclaims"));
 }
 
 #[test]

@@ -12,20 +12,68 @@ use crate::cel::{
     types::{Declared, Type},
 };
 
-/// The variables of all admission expressions with their types.
-pub static VARIABLES: LazyLock<Vec<(Box<str>, Declared)>> = LazyLock::new(|| {
-    let of_access = |name| Type::Opaque(name);
-    let known = [
+/// Which of the variables an expression sees that not all do.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// Where a policy names the kind of its parameters.
+    pub params: bool,
+    /// Everywhere but in messages.
+    pub authorizer: bool,
+}
+
+/// The variables of an admission expression with their types.
+pub fn variables(sight: Sight) -> Vec<(Box<str>, Declared)> {
+    let mut known = vec![
         ("object", Type::Dyn),
         ("oldObject", Type::Dyn),
-        ("request", request_type()),
-        ("params", Type::Dyn),
-        ("namespaceObject", Type::Dyn),
-        ("authorizer", of_access("kubernetes.authorization.Authorizer")),
-        ("authorizer.requestResource", of_access("kubernetes.authorization.ResourceCheck")),
+        ("request", REQUEST.clone()),
+        ("namespaceObject", NAMESPACE.clone()),
     ];
+    if sight.params {
+        known.push(("params", Type::Dyn));
+    }
+    if sight.authorizer {
+        known.push(("authorizer", Type::Opaque("kubernetes.authorization.Authorizer")));
+        known.push(("authorizer.requestResource", Type::Opaque("kubernetes.authorization.ResourceCheck")));
+    }
     known.into_iter().map(|(name, ty)| (name.into(), Declared::unbounded(ty))).collect()
-});
+}
+
+/// What an expression sees of a namespace: the fields that policies may rely on.
+fn namespace_type() -> Type {
+    let texts = || Type::list(Type::String);
+    let metadata = [
+        ("name", Type::String),
+        ("generateName", Type::String),
+        ("namespace", Type::String),
+        ("labels", Type::map(Type::String, Type::String)),
+        ("annotations", Type::map(Type::String, Type::String)),
+        ("UID", Type::String),
+        ("creationTimestamp", Type::Timestamp),
+        ("deletionGracePeriodSeconds", Type::Int),
+        ("deletionTimestamp", Type::Timestamp),
+        ("generation", Type::Int),
+        ("resourceVersion", Type::String),
+        ("finalizers", texts()),
+    ];
+    let condition = [
+        ("status", Type::String),
+        ("type", Type::String),
+        ("lastTransitionTime", Type::Timestamp),
+        ("message", Type::String),
+        ("reason", Type::String),
+    ];
+    let conditions = Type::list(Type::object("kubernetes.NamespaceCondition", condition));
+    let status = [("conditions", conditions), ("phase", Type::String)];
+    Type::object(
+        "kubernetes.Namespace",
+        [
+            ("metadata", Type::object("kubernetes.NamespaceMetadata", metadata)),
+            ("spec", Type::object("kubernetes.NamespaceSpec", [("finalizers", texts())])),
+            ("status", Type::object("kubernetes.NamespaceStatus", status)),
+        ],
+    )
+}
 
 fn request_type() -> Type {
     let texts =
@@ -58,6 +106,7 @@ fn request_type() -> Type {
 }
 
 static REQUEST: LazyLock<Type> = LazyLock::new(request_type);
+static NAMESPACE: LazyLock<Type> = LazyLock::new(namespace_type);
 
 /// The `request` variable, as an AdmissionReview would show it to a webhook.
 pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
@@ -120,7 +169,7 @@ impl<'a> Facts<'a> {
             ("oldObject", Value::untyped(self.old)),
             ("request", Value::read(self.request, &REQUEST)),
             ("params", Value::untyped(self.params)),
-            ("namespaceObject", Value::untyped(self.namespace)),
+            ("namespaceObject", Value::read(self.namespace, &NAMESPACE)),
             ("authorizer", Value::Access(Rc::new(Access::Authorizer(asker.clone())))),
             ("authorizer.requestResource", Value::Access(Rc::new(Access::Resource { asker, request: target }))),
         ]
@@ -142,12 +191,13 @@ pub enum Verdict {
 }
 
 impl Conditions {
-    pub fn compile(conditions: &Json) -> Self {
+    pub fn compile(conditions: &Json, params: bool) -> Self {
         let list = conditions.as_array().into_iter().flatten();
+        let variables = variables(Sight { params, authorizer: true });
         Self(
             list.map(|condition| {
                 let source = condition["expression"].as_str().unwrap_or_default();
-                (condition["name"].as_str().unwrap_or_default().into(), boolean(source, &VARIABLES))
+                (condition["name"].as_str().unwrap_or_default().into(), boolean(source, &variables))
             })
             .collect(),
         )
@@ -183,19 +233,18 @@ impl Conditions {
 
 /// Compiles an expression whose value must be true or false.
 pub fn boolean(source: &str, variables: &[(Box<str>, Declared)]) -> Result<Program, String> {
-    typed(source, variables, &[Type::Bool], "must evaluate to bool")
+    typed(source, variables, &[Type::Bool])
 }
 
-/// Compiles an expression whose value must be of one of these types.
-pub fn typed(
-    source: &str,
-    variables: &[(Box<str>, Declared)],
-    types: &[Type],
-    otherwise: &str,
-) -> Result<Program, String> {
+/// Compiles an expression whose value must be of one of these types, and known to be.
+pub fn typed(source: &str, variables: &[(Box<str>, Declared)], wanted: &[Type]) -> Result<Program, String> {
     let program =
         compile(source, variables).map_err(|error| format!("compilation failed: {}", error.describe(source)))?;
-    let same = |ty: &Type| std::mem::discriminant(ty) == std::mem::discriminant(&program.result);
-    let fits = program.result.is_dyn() || types.iter().any(same);
-    if fits { Ok(program) } else { Err(otherwise.to_owned()) }
+    let got = program.result.declared_name();
+    let wanted: Vec<String> = wanted.iter().map(Type::declared_name).collect();
+    match &wanted[..] {
+        wanted if wanted.contains(&got) => Ok(program),
+        [only] => Err(format!("must evaluate to {only} but got {got}")),
+        several => Err(format!("must evaluate to one of [{}] but got {got}", several.join(" "))),
+    }
 }

@@ -98,7 +98,7 @@ impl Matcher {
             return true;
         }
         if is_namespace(request.resource) && request.subresource.is_empty() {
-            let object = if request.object.is_null() { &request.old } else { &request.object };
+            let object: &Value = if request.object.is_null() { request.old } else { &request.object };
             return self.namespaces.matches_labels(&object["metadata"]["labels"]);
         }
         if request.namespace.is_empty() {
@@ -113,7 +113,7 @@ impl Matcher {
     fn object_matches(&self, request: &Request<'_>) -> bool {
         let selected =
             |object: &Value| object.is_object() && self.objects.matches_labels(&object["metadata"]["labels"]);
-        self.objects.is_everything() || selected(&request.object) || selected(&request.old)
+        self.objects.is_everything() || selected(&request.object) || selected(request.old)
     }
 }
 

@@ -6,6 +6,8 @@
 pub mod asking;
 pub mod certificates;
 pub mod default_class;
+pub mod device;
+pub mod draft;
 pub mod escalation;
 pub mod expressions;
 pub mod limit_ranger;
@@ -38,6 +40,8 @@ use api::{
 use serde_json::Value;
 use stdx::{Clock, Random};
 
+use draft::Draft;
+
 use crate::{audit::Annotations, authz::Authorizer, cluster::Cluster, identity::User};
 
 /// A write on its way to the store.
@@ -56,9 +60,9 @@ pub struct Request<'a> {
     pub options: &'a Value,
     /// The object as it would be stored; Null on delete. Mutating plug-ins change it. For `connect` and
     /// subresources with a body of their own (`Eviction`, `Binding`, `TokenRequest`) it is that body.
-    pub object: Value,
+    pub object: Draft,
     /// The object as it is stored; Null on create.
-    pub old: Value,
+    pub old: &'a Value,
     /// Sent to the client as `Warning` headers.
     pub warnings: Vec<String>,
     /// Written to the audit log.
@@ -124,15 +128,8 @@ impl Chain {
         Self(plugins)
     }
 
-    /// Lets every plug-in change the object; says whether one did.
-    pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<bool, Status> {
-        let before = request.object.clone();
-        self.run(request, cluster).await?;
-        Ok(request.object != before)
-    }
-
-    /// [`Chain::mutate`] for who need not know whether something changed.
-    async fn run(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+    /// Lets every plug-in change the object.
+    pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         for plugin in &self.0 {
             plugin.mutate(request, cluster).await?;
         }

@@ -164,7 +164,7 @@ impl Writer<'_> {
     }
 
     fn pod_status(&self) -> Result<(), Status> {
-        let (node, new, old) = (self.node, &self.request.object, &self.request.old);
+        let (node, new, old) = (self.node, &*self.request.object, self.request.old);
         self.require(old["spec"]["nodeName"] == node, || {
             format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself")
         })?;
@@ -182,7 +182,7 @@ impl Writer<'_> {
 
     fn own_node(&self) -> Result<(), Status> {
         let Self { node, request, .. } = self;
-        let (new, old) = (&request.object, &request.old);
+        let (new, old) = (&*request.object, request.old);
         let name = request.subject().name;
         self.require(name == *node, || format!("node {node:?} is not allowed to modify node {name:?}"))?;
         let forbidden = forbidden_labels(&new["metadata"]["labels"], &old["metadata"]["labels"]).join(", ");
@@ -233,7 +233,7 @@ impl Writer<'_> {
             );
             claim
         };
-        self.require(rest(&request.object) == rest(&request.old), || {
+        self.require(rest(&request.object) == rest(request.old), || {
             format!("node {node:?} is not allowed to update fields other than status.quantity and status.conditions")
         })
     }
@@ -299,8 +299,8 @@ impl Writer<'_> {
 
     fn resource_slice(&self) -> Result<(), Status> {
         let (object, verb) = match self.request.operation {
-            Operation::Create => (&self.request.object, "create"),
-            Operation::Delete => (&self.request.old, "delete"),
+            Operation::Create => (&*self.request.object, "create"),
+            Operation::Delete => (self.request.old, "delete"),
             Operation::Update | Operation::Connect => return Ok(()),
         };
         self.require(object["spec"]["nodeName"] == self.node, || {

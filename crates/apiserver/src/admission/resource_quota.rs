@@ -54,7 +54,7 @@ impl ResourceQuota {
         if !is_charged(request) {
             return Ok(());
         }
-        let (new, old) = (&request.object, &request.old);
+        let (new, old) = (&*request.object, request.old);
         let quotas = cluster.list("resourcequotas", Some(request.namespace));
         let quotas: Vec<_> = quotas.iter().filter(|quota| counted.is_counted_by(quota, new)).collect();
         if quotas.is_empty() {
@@ -114,9 +114,13 @@ fn is_charged(request: &Request<'_>) -> bool {
         (Operation::Update, "resize") => request.is_about("", "pods"),
         (Operation::Update, "") if request.is_on("", "pods") => {
             let deadline = |pod: &Value| pod["spec"]["activeDeadlineSeconds"].is_null();
-            deadline(&request.object) != deadline(&request.old)
+            deadline(&request.object) != deadline(request.old)
         }
-        (Operation::Update, "") => request.is_on("", "services") || request.is_on("", "persistentvolumeclaims"),
+        (Operation::Update, "") => {
+            request.is_on("", "services")
+                || request.is_on("", "persistentvolumeclaims")
+                || request.is_on("resource.k8s.io", "resourceclaims")
+        }
         _ => false,
     }
 }

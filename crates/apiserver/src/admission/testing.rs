@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Operation, Plugin, Request};
 use crate::{
+    audit::Annotations,
     cluster::{Cluster, FixedCluster},
     identity::User,
 };
@@ -100,17 +101,17 @@ impl Case {
             user: &self.user,
             dry_run: self.dry_run,
             options: &Value::Null,
-            object: self.object.clone(),
-            old: self.old.clone(),
+            object: self.object.clone().into(),
+            old: &self.old,
             warnings: Vec::new(),
-            annotations: Default::default(),
+            annotations: Annotations::kept(),
         }
     }
 
     /// The object after a decision, or the refusal.
     pub fn run(&self, decide: impl FnOnce(&mut Request<'_>) -> Result<(), Status>) -> Result<Value, Status> {
         let mut request = self.request();
-        decide(&mut request).map(|()| request.object)
+        decide(&mut request).map(|()| request.object.into_inner())
     }
 
     /// Both phases of a plug-in: the object and the warnings, or the message of the refusal.
@@ -118,6 +119,6 @@ impl Case {
         let mut request = self.request();
         plugin.mutate(&mut request, cluster).await.map_err(|status| status.message)?;
         plugin.validate(&mut request, cluster).await.map_err(|status| status.message)?;
-        Ok((request.object, request.warnings))
+        Ok((request.object.into_inner(), request.warnings))
     }
 }

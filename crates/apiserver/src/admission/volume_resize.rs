@@ -23,7 +23,7 @@ fn decide(request: &Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
     if request.operation != Operation::Update || !request.is_on("", "persistentvolumeclaims") {
         return Ok(());
     }
-    let (new, old) = (&request.object, &request.old);
+    let (new, old) = (&*request.object, request.old);
     let size = |claim: &Value| quantity(&claim["spec"]["resources"]["requests"]["storage"]);
     if size(new) <= size(old) {
         return Ok(());

@@ -247,8 +247,8 @@ fn escalation(user: &User, plural: &str, namespace: &str, object: Value, old: Va
         user,
         dry_run: false,
         options: &Value::Null,
-        object,
-        old,
+        object: object.into(),
+        old: &old,
         warnings: Vec::new(),
         annotations: Default::default(),
     };

@@ -3,8 +3,9 @@
 
 use super::{
     SyntaxError,
+    cost::{self, LIST, MAP},
     library::{Function, function},
-    syntax::{Access, Expression, Item, Kind, Literal, Loop, LoopKind},
+    syntax::{Access, Bind, Expression, Item, Kind, Literal, Loop, LoopKind, OptionalMap},
     types::{Declared, ListType, MAX_REQUEST_BYTES, MapType, Type},
 };
 use document::types::ListTopology;
@@ -18,15 +19,31 @@ pub struct Checked {
     pub size: u64,
     /// The estimated cost of evaluating it at worst.
     pub cost: u64,
+    pub origin: Origin,
+}
+
+/// Where a value comes from: it decides what is known of the sizes of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Found in a variable, where the types tell.
+    Document,
+    /// Made in the expression: its elements are those it was made of.
+    Literal,
+    /// Made by a function.
+    Call,
 }
 
 impl Checked {
     fn new(ty: Type, size: u64, cost: u64) -> Self {
-        Self { ty, size, cost }
+        Self { ty, size, cost, origin: Origin::Call }
     }
 
     fn of(declared: &Declared, cost: u64) -> Self {
         Self::new(declared.ty.clone(), declared.max_size, cost)
+    }
+
+    fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }
 
@@ -37,7 +54,7 @@ pub struct Checker<'e> {
     /// Variables that the expression mentions.
     pub used: Vec<Box<str>>,
     /// The variables of the loops around.
-    scope: Vec<(Box<str>, Declared)>,
+    scope: Vec<(Box<str>, Declared, Origin)>,
 }
 
 impl<'e> Checker<'e> {
@@ -45,33 +62,38 @@ impl<'e> Checker<'e> {
         Self { variables, used: Vec::new(), scope: Vec::new() }
     }
 
-    fn variable(&mut self, name: &str) -> Option<Declared> {
-        if let Some((_, declared)) = self.scope.iter().rev().find(|(known, _)| **known == *name) {
-            return Some(declared.clone());
+    fn variable(&mut self, name: &str) -> Option<(Declared, Origin)> {
+        if let Some((_, declared, origin)) = self.scope.iter().rev().find(|(known, ..)| **known == *name) {
+            return Some((declared.clone(), *origin));
         }
         let (_, declared) = self.variables.iter().find(|(known, _)| **known == *name)?;
         if !self.used.iter().any(|known| **known == *name) {
             self.used.push(name.into());
         }
-        Some(declared.clone())
+        Some((declared.clone(), Origin::Document))
+    }
+
+    /// The size of what is found at no place of the document: it counts as the document itself.
+    fn size_of_root(&self) -> u64 {
+        self.variables.iter().find(|(name, _)| &**name == "self").map_or(cost::UNKNOWN, |(_, root)| root.max_size)
     }
 
     pub fn check(&mut self, expression: &mut Expression) -> Outcome {
         let at = expression.at;
         if let Some(name) = dotted(&expression.kind).filter(|name| name.contains('.'))
-            && let Some(declared) = self.variable(&name)
+            && let Some((declared, origin)) = self.variable(&name)
         {
             expression.kind = Kind::Name(name.into());
-            return Ok(Checked::of(&declared, 1));
+            return Ok(Checked::of(&declared, 1).with_origin(origin));
         }
         match &mut expression.kind {
             Kind::Literal(literal) => Ok(check_literal(literal)),
             Kind::Name(name) => {
-                if let Some(declared) = self.variable(name) {
-                    return Ok(Checked::of(&declared, 1));
+                if let Some((declared, origin)) = self.variable(name) {
+                    return Ok(Checked::of(&declared, 1).with_origin(origin));
                 }
                 if super::library::convert::is_type_name(name) {
-                    return Ok(Checked::new(Type::Type, 1, 1));
+                    return Ok(Checked::new(Type::Type, self.size_of_root(), 1));
                 }
                 Err(SyntaxError { at, message: format!("undeclared reference to '{name}' (in container '')") })
             }
@@ -82,12 +104,13 @@ impl<'e> Checker<'e> {
             Kind::Index { of, index, optional } => {
                 let operand = self.check(of)?;
                 let index = self.check(index)?;
-                indexed(&operand, &index, *optional).map_err(|message| SyntaxError { at, message })
+                let size_of_root = self.size_of_root();
+                indexed(&operand, &index, *optional, size_of_root).map_err(|message| SyntaxError { at, message })
             }
             Kind::Call { name, target, arguments, function } => self.check_call(at, name, target, arguments, function),
             Kind::List(items) => {
                 let mut element = Declared { ty: Type::Parameter(0), max_size: 0 };
-                let mut cost = 10;
+                let mut cost = LIST;
                 for item in items.iter_mut() {
                     let mut checked = self.check(&mut item.value)?;
                     if item.optional {
@@ -97,12 +120,12 @@ impl<'e> Checker<'e> {
                     join(&mut element, &checked, item.value.at)?;
                 }
                 let count = items.len() as u64;
-                Ok(Checked::new(list_of(settled(element)), count, cost))
+                Ok(Checked::new(list_of(settled(element)), count, cost).with_origin(Origin::Literal))
             }
             Kind::Map(entries) => {
                 let mut key = Declared { ty: Type::Parameter(0), max_size: 0 };
                 let mut value = key.clone();
-                let mut cost = 30;
+                let mut cost = MAP;
                 for entry in entries.iter_mut() {
                     let checked_key = self.check(&mut entry.key)?;
                     let mut checked_value = self.check(&mut entry.value)?;
@@ -114,7 +137,7 @@ impl<'e> Checker<'e> {
                     join(&mut value, &checked_value, entry.value.at)?;
                 }
                 let count = entries.len() as u64;
-                Ok(Checked::new(map_of(settled(key), settled(value)), count, cost))
+                Ok(Checked::new(map_of(settled(key), settled(value)), count, cost).with_origin(Origin::Literal))
             }
             Kind::And(terms) => self.check_logic("_&&_", terms, at),
             Kind::Or(terms) => self.check_logic("_||_", terms, at),
@@ -126,24 +149,44 @@ impl<'e> Checker<'e> {
                     return Err(no_overload(at, "_?_:_", None, &[&condition.ty, &yes.ty, &no.ty]));
                 }
                 let ty = if matches!(yes.ty, Type::Null) || no.ty.is_dyn() { no.ty } else { yes.ty };
-                Ok(Checked::new(ty, yes.size.max(no.size), condition.cost.saturating_add(yes.cost.max(no.cost))))
+                let cost = condition.cost.saturating_add(yes.cost.max(no.cost));
+                Ok(Checked::new(ty, yes.size.max(no.size), cost).with_origin(Origin::Literal))
             }
             Kind::Loop(inner) => self.check_loop(inner, at),
-            Kind::OptionalMap(map) => {
-                let of = self.check(&mut map.of)?;
-                let inner = unwrapped(&of.ty, map.of.at)?;
-                self.scope.push((map.name.clone(), Declared { ty: inner, max_size: of.size }));
-                let body = self.check(&mut map.body);
-                self.scope.pop();
-                let body = body?;
-                let cost = of.cost.saturating_add(body.cost).saturating_add(1);
-                if map.flat {
-                    unwrapped(&body.ty, map.body.at)?;
-                    return Ok(Checked::new(body.ty, body.size, cost));
-                }
-                Ok(Checked::new(Type::optional(body.ty), body.size, cost))
-            }
+            Kind::Bind(bind) => self.check_bind(bind),
+            Kind::OptionalMap(map) => self.check_optional_map(map),
         }
+    }
+
+    fn check_optional_map(&mut self, map: &mut OptionalMap) -> Outcome {
+        let of = self.check(&mut map.of)?;
+        let inner = unwrapped(&of.ty, map.of.at)?;
+        let inner = Declared { max_size: cost::size_of(&inner), ty: inner };
+        self.scope.push((map.name.clone(), inner, Origin::Call));
+        let body = self.check(&mut map.body);
+        self.scope.pop();
+        let body = body?;
+        // The optional is asked whether it has a value, the value gets a name, the result is made optional.
+        let cost = of.cost.saturating_mul(2).saturating_add(body.cost).saturating_add(LIST + 2);
+        let (ty, cost) = if map.flat {
+            unwrapped(&body.ty, map.body.at)?;
+            (body.ty, cost)
+        } else {
+            (Type::optional(body.ty), cost.saturating_add(1))
+        };
+        let size = cost::size_of(&ty);
+        Ok(Checked::new(ty, size, cost))
+    }
+
+    fn check_bind(&mut self, bind: &mut Bind) -> Outcome {
+        let value = self.check(&mut bind.value)?;
+        let named = Declared { ty: value.ty.clone(), max_size: value.size };
+        self.scope.push((bind.name.clone(), named, value.origin));
+        let body = self.check(&mut bind.body);
+        self.scope.pop();
+        let body = body?;
+        let cost = value.cost.saturating_add(body.cost).saturating_add(LIST);
+        Ok(Checked::new(body.ty, body.size, cost))
     }
 
     fn check_logic(&mut self, name: &str, terms: &mut [Expression], at: usize) -> Outcome {
@@ -194,20 +237,20 @@ impl<'e> Checker<'e> {
             .result(target.is_some(), &types)
             .ok_or_else(|| no_overload(at, name, target.is_some().then_some(()), &types))?;
         check_literal_arguments(name, arguments)?;
-        let sizes: Vec<u64> = operands.iter().map(|operand| operand.size).collect();
         let inner = operands.iter().fold(0_u64, |sum, operand| sum.saturating_add(operand.cost));
-        let cost = inner.saturating_add(found.cost.of(&sizes));
-        Ok(Checked::new(result, found.growth.of(&sizes), cost))
+        let (own, size) = cost::of_call(name, target.is_some(), &operands, arguments, &result);
+        let origin = if &**name == "_+_" { Origin::Literal } else { Origin::Call };
+        Ok(Checked::new(result, size, inner.saturating_add(own)).with_origin(origin))
     }
 
     fn check_mixed(&mut self, items: &mut [Item]) -> Outcome {
-        let (mut cost, mut size) = (10, 0_u64);
+        let count = items.len() as u64;
+        let mut cost = LIST;
         for item in items {
             let checked = self.check(&mut item.value)?;
             cost = checked.cost.saturating_add(cost);
-            size = size.saturating_add(checked.size);
         }
-        Ok(Checked::new(Type::list(Type::Dyn), size, cost))
+        Ok(Checked::new(Type::list(Type::Dyn), count, cost))
     }
 
     fn check_loop(&mut self, inner: &mut Loop, at: usize) -> Outcome {
@@ -222,12 +265,18 @@ impl<'e> Checker<'e> {
         let is_map = matches!(range.ty, Type::Map(_));
         let names = inner.names.clone();
         let depth = self.scope.len();
+        let elements_of = |declared: Declared| match range.origin {
+            Origin::Document => declared,
+            Origin::Literal | Origin::Call => Declared { max_size: self.size_of_root(), ..declared },
+        };
+        let (first, second) = (elements_of(first), elements_of(second));
+        let origin = range.origin;
         match &names[..] {
-            [only] => self.scope.push((only.clone(), if is_map { first } else { second })),
-            [a, b] => self.scope.extend([(a.clone(), first), (b.clone(), second)]),
+            [only] => self.scope.push((only.clone(), if is_map { first } else { second }, origin)),
+            [a, b] => self.scope.extend([(a.clone(), first, origin), (b.clone(), second, origin)]),
             _ => {}
         }
-        let element = self.scope.last().map(|(_, declared)| declared.clone());
+        let element = self.scope.last().map(|(_, declared, _)| declared.clone());
         let checked = inner.filter.as_mut().map(|filter| self.check(filter)).transpose();
         let body = checked.and_then(|filter| Ok((filter, self.check(&mut inner.body)?)));
         self.scope.truncate(depth);
@@ -240,8 +289,8 @@ impl<'e> Checker<'e> {
                 return Err(SyntaxError { at: inner.body.at, message });
             }
         }
-        let round = body.cost.saturating_add(filter.map_or(0, |filter| filter.cost)).saturating_add(1);
-        let cost = round.saturating_mul(range.size).saturating_add(range.cost).saturating_add(1);
+        let own = cost::of_loop(inner.kind, range.size, filter.map(|filter| filter.cost), &body);
+        let cost = range.cost.saturating_add(own);
         let body_element = Declared { ty: body.ty.clone(), max_size: body.size };
         let ty = match inner.kind {
             LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne => return Ok(Checked::new(Type::Bool, 1, cost)),
@@ -254,7 +303,8 @@ impl<'e> Checker<'e> {
             }
             LoopKind::MapEntry => body.ty,
         };
-        Ok(Checked::new(ty, range.size, cost))
+        let size = if inner.kind == LoopKind::SortBy { range.size.saturating_mul(range.size) } else { range.size };
+        Ok(Checked::new(ty, size, cost).with_origin(Origin::Literal))
     }
 }
 
@@ -285,7 +335,7 @@ fn check_literal(literal: &Literal) -> Checked {
         Literal::Int(_) => (Type::Int, 1),
         Literal::Uint(_) => (Type::Uint, 1),
         Literal::Double(_) => (Type::Double, 1),
-        Literal::String(text) => (Type::String, text.len() as u64),
+        Literal::String(text) => (Type::String, text.chars().count() as u64),
         Literal::Bytes(bytes) => (Type::Bytes, bytes.len() as u64),
     };
     Checked::new(ty, size, 0)
@@ -320,15 +370,19 @@ fn select(operand: &Checked, field: &str, access: Access) -> Result<Checked, Str
         Type::Dyn => Declared::unbounded(Type::Dyn),
         other => return Err(format!("type '{other}' does not support field selection")),
     };
-    let cost = operand.cost.saturating_add(u64::from(access != Access::Test));
+    let is_looked_up = access == Access::Optional || matches!(&operand.ty, Type::Object(_) | Type::Map(_));
+    let cost = operand.cost.saturating_add(u64::from(access != Access::Test && is_looked_up));
     Ok(match access {
-        Access::Test => Checked::new(Type::Bool, 1, cost),
-        Access::Value if !was_optional => Checked::of(&found, cost),
-        Access::Value | Access::Optional => Checked::new(Type::optional(found.ty), found.max_size, cost),
+        Access::Test => Checked::new(Type::Bool, 1, operand.cost),
+        Access::Value if !was_optional => Checked::of(&found, cost).with_origin(operand.origin),
+        Access::Value | Access::Optional => {
+            let size = cost::size_of(&found.ty);
+            Checked::new(Type::optional(found.ty), size, cost)
+        }
     })
 }
 
-fn indexed(operand: &Checked, index: &Checked, optional: bool) -> Result<Checked, String> {
+fn indexed(operand: &Checked, index: &Checked, optional: bool, size_of_root: u64) -> Result<Checked, String> {
     let (container, was_optional) = match &operand.ty {
         Type::Optional(inner) => (&**inner, true),
         other => (other, false),
@@ -341,11 +395,12 @@ fn indexed(operand: &Checked, index: &Checked, optional: bool) -> Result<Checked
         _ => return Err(format!("found no matching overload for '_[_]' applied to '({}, {})'", operand.ty, index.ty)),
     };
     let cost = operand.cost.saturating_add(index.cost).saturating_add(1);
-    Ok(if optional || was_optional {
-        Checked::new(Type::optional(found.ty), found.max_size, cost)
-    } else {
-        Checked::of(&found, cost)
-    })
+    if optional || was_optional {
+        let size = cost::size_of(&found.ty);
+        return Ok(Checked::new(Type::optional(found.ty), size, cost));
+    }
+    let size = if operand.origin == Origin::Call { size_of_root } else { found.max_size };
+    Ok(Checked::new(found.ty, size, cost).with_origin(operand.origin))
 }
 
 fn unwrapped(ty: &Type, at: usize) -> Result<Type, SyntaxError> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use super::{
     Budget, Failure, Variables,
     library::convert,
-    syntax::{Access, Entry, Expression, Item, Kind, Literal, Loop, LoopKind, OptionalMap},
+    syntax::{Access, Bind, Entry, Expression, Item, Kind, Literal, Loop, LoopKind, OptionalMap},
     value::{Key, Text, Value},
 };
 
@@ -64,6 +64,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             }
             Kind::Loop(inner) => self.run_loop(inner),
             Kind::OptionalMap(map) => self.optional_map(map),
+            Kind::Bind(bind) => self.bind(bind),
         }
     }
 
@@ -134,6 +135,14 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let body = self.run(&map.body);
         self.scope.pop();
         if map.flat { body } else { body.map(Value::some) }
+    }
+
+    fn bind(&mut self, bind: &'a Bind) -> Outcome<'a> {
+        let value = self.run(&bind.value)?;
+        self.scope.push((&bind.name, value));
+        let body = self.run(&bind.body);
+        self.scope.pop();
+        body
     }
 
     fn run_loop(&mut self, inner: &'a Loop) -> Outcome<'a> {

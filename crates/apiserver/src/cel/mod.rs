@@ -11,6 +11,7 @@ pub mod types;
 pub mod value;
 
 mod check;
+mod cost;
 mod evaluate;
 mod parse;
 mod syntax;

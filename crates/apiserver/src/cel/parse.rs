@@ -2,7 +2,7 @@
 
 use super::{
     SyntaxError,
-    syntax::{Access, Entry, Expression, Item, Kind, Literal, Loop, LoopKind, OptionalMap},
+    syntax::{Access, Bind, Entry, Expression, Item, Kind, Literal, Loop, LoopKind, OptionalMap},
     token::{Token, tokens},
 };
 
@@ -370,6 +370,9 @@ impl Parser {
 
     /// A call on a value, or a macro that looks like one.
     fn method(&self, of: Expression, name: &str, mut arguments: Vec<Expression>, at: usize) -> Parsed {
+        if name == "bind" && arguments.len() == 3 && matches!(&of.kind, Kind::Name(root) if **root == *"cel") {
+            return self.bind(arguments, at);
+        }
         let kind = match (name, arguments.len()) {
             ("all", 2 | 3) => LoopKind::All,
             ("exists", 2 | 3) => LoopKind::Exists,
@@ -394,6 +397,16 @@ impl Parser {
         let names = arguments.into_iter().map(variable_name).collect::<Result<Vec<_>, _>>()?;
         let below = deepest([&of, &body]).max(filter.as_ref().map_or(0, |filter| filter.depth));
         self.node(Kind::Loop(Box::new(Loop { kind, range: of, names, filter, body })), at, below)
+    }
+
+    /// `cel.bind(name, value, body)`
+    fn bind(&self, mut arguments: Vec<Expression>, at: usize) -> Parsed {
+        let (Some(body), Some(value), Some(name)) = (arguments.pop(), arguments.pop(), arguments.pop()) else {
+            return self.unexpected();
+        };
+        let below = deepest([&value, &body]);
+        let bind = Bind { name: variable_name(name)?, value, body };
+        self.node(Kind::Bind(Box::new(bind)), at, below)
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Kind {
     Loop(Box<Loop>),
     /// `optMap` and `optFlatMap`.
     OptionalMap(Box<OptionalMap>),
+    /// `cel.bind`.
+    Bind(Box<Bind>),
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +105,14 @@ pub enum LoopKind {
     /// `transformMapEntry`: the body is a map of one entry.
     MapEntry,
     SortBy,
+}
+
+/// A name for a value.
+#[derive(Debug)]
+pub struct Bind {
+    pub name: Box<str>,
+    pub value: Expression,
+    pub body: Expression,
 }
 
 #[derive(Debug)]

@@ -46,6 +46,24 @@ fn expressions_give_what_the_cases_say() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The figures are those of a stock server, found out by how often a definition may repeat a rule.
+#[test]
+fn costs_are_estimated_as_by_kubernetes() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/cel/costs.json");
+    let cases: Json = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let variables = [("self".into(), declare::declared(&Schema::read(&cases["schema"]), "object"))];
+    let mut wrong = Vec::new();
+    for case in cases["costs"].as_array().unwrap() {
+        let (source, expected) = (case[0].as_str().unwrap(), case[1].as_u64().unwrap());
+        match compile(source, &variables) {
+            Ok(program) if program.max_cost == expected => {}
+            Ok(program) => wrong.push(format!("{source}: expected {expected}, got {}", program.max_cost)),
+            Err(error) => wrong.push(format!("{source}: {}", error.message)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn deep_expressions_are_refused_and_the_deepest_allowed_run() {
     let nested = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));

@@ -86,9 +86,13 @@ impl Type {
 
     /// An object with these fields, none of which needs escaping.
     pub fn object(name: &str, fields: impl IntoIterator<Item = (&'static str, Type)>) -> Type {
-        let fields = fields
-            .into_iter()
-            .map(|(name, ty)| (Box::from(name), ObjectField { name: name.into(), declared: Declared::unbounded(ty) }));
+        Self::sized_object(name, fields.into_iter().map(|(name, ty)| (name, Declared::unbounded(ty))))
+    }
+
+    /// The same, with what is known of the fields' sizes.
+    pub fn sized_object(name: &str, fields: impl IntoIterator<Item = (&'static str, Declared)>) -> Type {
+        let fields =
+            fields.into_iter().map(|(name, declared)| (Box::from(name), ObjectField { name: name.into(), declared }));
         Type::Object(Arc::new(ObjectType { name: name.to_owned(), fields: fields.collect() }))
     }
 
@@ -120,6 +124,17 @@ impl Type {
             Type::Optional(_) => "optional_type",
             Type::Opaque(name) => name,
             Type::Parameter(_) => "parameter",
+        }
+    }
+
+    /// The type as a declaration names it: what messages about a result say. Those about overloads say
+    /// what `Display` does.
+    pub fn declared_name(&self) -> String {
+        match self {
+            Type::List(list) => format!("list({})", list.item.ty.declared_name()),
+            Type::Map(map) => format!("map({}, {})", map.key.ty.declared_name(), map.value.ty.declared_name()),
+            Type::Optional(of) => format!("optional_type({})", of.declared_name()),
+            other => other.name().to_owned(),
         }
     }
 

@@ -10,9 +10,12 @@ use crate::cel::{
     types::{Declared, ListType, MAX_REQUEST_BYTES, MapType, ObjectField, ObjectType, Type},
 };
 
+/// Objects, numbers and the keys of maps count as nothing where they are compared.
+const UNSIZED: u64 = 0;
+
 /// The type of a whole resource.
 pub fn root(schema: &Schema) -> Declared {
-    Declared { ty: object(schema, "object", true), max_size: MAX_REQUEST_BYTES }
+    Declared { ty: object(schema, "object", true), max_size: UNSIZED }
 }
 
 pub fn declared(schema: &Schema, name: &str) -> Declared {
@@ -21,9 +24,9 @@ pub fn declared(schema: &Schema, name: &str) -> Declared {
     }
     let Some(kind) = schema.kind else { return Declared::unbounded(Type::Dyn) };
     match kind {
-        Kind::Boolean => Declared { ty: Type::Bool, max_size: 1 },
-        Kind::Integer => Declared { ty: Type::Int, max_size: 1 },
-        Kind::Number => Declared { ty: Type::Double, max_size: 1 },
+        Kind::Boolean => Declared { ty: Type::Bool, max_size: UNSIZED },
+        Kind::Integer => Declared { ty: Type::Int, max_size: UNSIZED },
+        Kind::Number => Declared { ty: Type::Double, max_size: UNSIZED },
         Kind::String => text(schema),
         Kind::Array => {
             let Some(items) = &schema.items else { return Declared::unbounded(Type::list(Type::Dyn)) };
@@ -38,13 +41,13 @@ pub fn declared(schema: &Schema, name: &str) -> Declared {
                 let value = declared(values, &format!("{name}.@values"));
                 let most = (MAX_REQUEST_BYTES - 2) / (min_bytes(values) + 6);
                 let max_size = schema.properties_count.max.unwrap_or(most).min(most);
-                let key = Declared::unbounded(Type::String);
+                let key = Declared { ty: Type::String, max_size: UNSIZED };
                 Declared { ty: Type::Map(Arc::new(MapType { key, value })), max_size }
             }
             Additional::Allowed if schema.properties.is_empty() => {
                 Declared::unbounded(Type::map(Type::String, Type::Dyn))
             }
-            _ => Declared::unbounded(object(schema, name, schema.embedded_resource)),
+            _ => Declared { ty: object(schema, name, schema.embedded_resource), max_size: UNSIZED },
         },
     }
 }
@@ -61,8 +64,9 @@ fn text(schema: &Schema) -> Declared {
         .enumeration
         .as_ref()
         .and_then(|values| values.iter().filter_map(|value| value.as_str()).map(|text| text.len() as u64).max());
-    // A limit counts characters, of which each can take four bytes.
-    let declared = schema.length.max.map(|max| max.saturating_mul(4)).or(longest);
+    // A limit counts characters, of which each can take four bytes, but for those that spell bytes.
+    let width = if matches!(ty, Type::Bytes) { 1 } else { 4 };
+    let declared = schema.length.max.map(|max| max.saturating_mul(width)).or(longest);
     Declared { ty, max_size: fixed.or(declared).unwrap_or(MAX_REQUEST_BYTES - 2).min(MAX_REQUEST_BYTES - 2) }
 }
 

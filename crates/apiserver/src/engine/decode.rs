@@ -37,7 +37,10 @@ pub fn body(
     let expected =
         Expected { api_version: &resource.api_version(), kind: &resource.kind, protobuf: resource.custom.is_none() };
     let (mut document, strict) = parse(headers, bytes, &expected)?;
-    expect_type(&mut document, expected.api_version, expected.kind)?;
+    match resource.custom {
+        None => expect_type(&mut document, expected.api_version, expected.kind)?,
+        Some(_) => expect_custom_type(resource, &document, bytes)?,
+    }
     let warnings = finish(resource, &mut document, strict, validation)?;
     Ok(Decoded { document, warnings })
 }
@@ -146,8 +149,9 @@ fn decoded(bytes: &[u8], encoding: Encoding, kind: &str) -> Result<(Value, Vec<S
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: \
              json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
-             Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            json_type(&decoded.value)
+             Kind string \"json:\\\"kind,omitempty\\\"\" }} ({})",
+            json_type(&decoded.value),
+            excerpt(bytes)
         )));
     }
     Ok((decoded.value, decoded.strict_errors))
@@ -197,6 +201,66 @@ fn expect_type(document: &mut Value, api_version: &str, kind: &str) -> Result<()
     document["apiVersion"] = api_version.into();
     document["kind"] = kind.into();
     Ok(())
+}
+
+/// A custom object names its type itself: nothing is put in for it.
+fn expect_custom_type(resource: &Resource, document: &Value, bytes: &[u8]) -> Result<(), Status> {
+    let unrecognized = |problem: &str| {
+        let (kind, excerpt) = (&resource.kind, excerpt(bytes));
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {problem} ({excerpt})"
+        ))
+    };
+    for field in ["apiVersion", "kind"] {
+        let value = &document[field];
+        if !value.is_null() && !value.is_string() {
+            return Err(unrecognized(&format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{field} of \
+                 type string",
+                json_type(value)
+            )));
+        }
+    }
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    let (actual_version, actual_kind, expected) = (text("apiVersion"), text("kind"), resource.api_version());
+    if actual_version.matches('/').count() > 1 {
+        return Err(unrecognized(&format!("unexpected GroupVersion string: {actual_version}")));
+    }
+    if actual_kind.is_empty() {
+        return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(bytes))));
+    }
+    if actual_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({actual_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if actual_kind != &*resource.kind {
+        return Err(misnamed(document, "kind", &resource.kind));
+    }
+    Ok(())
+}
+
+/// `Bar.example.com "x" is invalid: kind: Invalid value: "Bar": must be Foo`, in the words of the document.
+fn misnamed(document: &Value, field: &str, expected: &str) -> Status {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let api_version = text(&document["apiVersion"]);
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let (kind, name) = (text(&document["kind"]), text(&document["metadata"]["name"]));
+    let subject = Subject { group, resource: &kind, name: &name };
+    let path = api::field::Path::new(field);
+    let error = api::field::FieldError::invalid(&path, document[field].clone(), format!("must be {expected}"));
+    Status::invalid(subject, &vec![error])
+}
+
+/// The beginning of a body, as messages show it.
+fn excerpt(bytes: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let (start, dots) = if bytes.len() > SHOWN { (&bytes[..SHOWN], " ...") } else { (bytes, "") };
+    match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(start)),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).chain([dots.to_owned()]).collect(),
+    }
 }
 
 /// Types, prunes and defaults a document of the resource; returns warnings.
@@ -259,9 +323,12 @@ pub fn complete_patched(
     if !document.is_object() {
         return Err(Status::bad_request("the patch does not leave an object"));
     }
-    let kept = [("apiVersion", resource.api_version()), ("kind", resource.kind.to_string())];
+    let kept = [("kind", resource.kind.to_string()), ("apiVersion", resource.api_version())];
     for (field, expected) in kept {
         if document[field] != *expected {
+            if resource.custom.is_some() {
+                return Err(renamed(document, field, &expected));
+            }
             return Err(Status::bad_request(format!("{field} cannot be changed by a patch: it is {expected:?}")));
         }
     }
@@ -277,6 +344,18 @@ pub fn complete_patched(
         FieldValidation::Strict => Status::bad_request(strict),
         _ => as_error(strict),
     })
+}
+
+/// What a patch that changes the type of a custom object is told.
+fn renamed(document: &Value, field: &str, expected: &str) -> Status {
+    if document[field].as_str().is_some_and(|text| !text.is_empty()) {
+        return misnamed(document, field, expected);
+    }
+    let path = api::field::Path::new("patch");
+    let (shown, name) = (document.to_string(), if field == "kind" { "Kind" } else { field });
+    let detail = format!("Object '{name}' is missing in '{shown}'");
+    let subject = Subject { group: "", resource: "", name: "" };
+    Status::invalid(subject, &vec![api::field::FieldError::invalid(&path, shown, detail)])
 }
 
 /// Brings a document that was stored under another schema up to this one. What no longer fits stays as it
@@ -341,6 +420,48 @@ mod tests {
              protobuf message, expected prefix [107, 56, 115, 0]",
         );
         assert_eq!(read(&body("v1", "ConfigMap", &[]), false).map_err(|(code, _)| code), Err(415));
+    }
+
+    #[test]
+    fn bodies_are_shown_by_their_beginning() {
+        let check = |bytes: &[u8], expect: &str| assert_eq!(excerpt(bytes), expect);
+        check(b"", "<empty>");
+        check(b"{\"a\": 1}", "{\"a\": 1}");
+        check(br#"{"apiVersion": "ex.io/v1", "metadata": {}}"#, r#"{"apiVersion": "ex.io/v1", "me ..."#);
+        check(b"[1]", "5b315d");
+    }
+
+    #[test]
+    fn custom_objects_name_their_type() {
+        let definition = serde_json::json!({
+            "spec": {"group": "ex.io", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo"}, "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}},
+            ]},
+            "status": {"acceptedNames": {"plural": "foos", "kind": "Foo", "listKind": "FooList"}},
+        });
+        let row = crate::crd::row::rows(&definition, &|types| types.add(document::types::Shape::Any)).remove(0);
+        let check = |body: &str, expect: Option<(u16, &str)>| {
+            let document = serde_json::from_str(body).expect(body);
+            let found =
+                expect_custom_type(&row, &document, body.as_bytes()).map_err(|status| (status.code, status.message));
+            assert_eq!(found.err().as_ref().map(|(code, message)| (*code, message.as_str())), expect, "{body}");
+        };
+        check(r#"{"apiVersion":"ex.io/v1","kind":"Foo"}"#, None);
+        let start = "the object provided is unrecognized (must be of type Foo): ";
+        let missing = format!("{start}Object 'Kind' is missing in '{{\"a\":1}}' ({{\"a\":1}})");
+        check(r#"{"a":1}"#, Some((400, &missing)));
+        let typed = format!(
+            "{start}couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({{\"kind\":3}})"
+        );
+        check(r#"{"kind":3}"#, Some((400, &typed)));
+        let version = "the API version in the data () does not match the expected API version (ex.io/v1)";
+        check(r#"{"kind":"Foo"}"#, Some((400, version)));
+        let other = "the API version in the data (ex.io/v2) does not match the expected API version (ex.io/v1)";
+        check(r#"{"kind":"Foo","apiVersion":"ex.io/v2"}"#, Some((400, other)));
+        check(
+            r#"{"kind":"Bar","apiVersion":"ex.io/v1","metadata":{"name":"x"}}"#,
+            Some((422, "Bar.ex.io \"x\" is invalid: kind: Invalid value: \"Bar\": must be Foo")),
+        );
     }
 
     #[test]

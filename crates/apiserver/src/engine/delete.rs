@@ -113,7 +113,7 @@ impl Engine {
             options.check(target, &old)?;
             if !admitted {
                 let operation = admission::Operation::Delete;
-                let mut request = self.admission_request(operation, target, caller, Value::Null, old.clone());
+                let mut request = self.admission_request(operation, target, caller, Value::Null, &old);
                 self.admission.mutate(&mut request, self).await?;
                 self.admission.validate(&mut request, self).await?;
                 admitted = true;

@@ -58,10 +58,10 @@ async fn body_of(call: &mut Call, api_version: &str, kind: &str) -> Result<(Valu
 /// Asks admission about a body that is not stored itself.
 async fn admit(call: &Call, caller: &Caller, body: Value) -> Result<Value, Status> {
     let operation = admission::Operation::Create;
-    let mut request = call.engine.admission_request(operation, &call.target, caller, body, Value::Null);
+    let mut request = call.engine.admission_request(operation, &call.target, caller, body, &Value::Null);
     call.engine.admission.mutate(&mut request, &*call.engine).await?;
     call.engine.admission.validate(&mut request, &*call.engine).await?;
-    Ok(request.object)
+    Ok(request.object.into_inner())
 }
 
 fn created(call: &Call, document: &Value, warnings: &[String]) -> Response<Body> {
@@ -265,6 +265,7 @@ pub fn validate(target: &Target, new: &Value, old: &Value, errors: &mut FieldErr
         }
         _ => {
             (strategy.validate)(new, errors);
+            (strategy.expressions)(new, errors);
             (strategy.validate_update)(new, old, errors);
         }
     }

@@ -59,8 +59,9 @@ impl Engine {
         if !applied {
             metadata::own_fields(self, target, None, &mut document, caller);
         }
-        let mut request = self.admission_request(admission::Operation::Create, target, caller, document, Value::Null);
-        if self.admission.mutate(&mut request, self).await? {
+        let mut request = self.admission_request(admission::Operation::Create, target, caller, document, &Value::Null);
+        self.admission.mutate(&mut request, self).await?;
+        if request.object.is_touched() {
             decode::complete(&resource, &mut request.object)?;
         }
         // The strategies of built-in kinds know themselves what becomes of a status.
@@ -81,6 +82,7 @@ impl Engine {
         metadata::validate_finalizers(&resource, &request.object, &mut errors);
         let stored_form = versions::stored_form(&resource, &request.object);
         (strategy.validate)(&stored_form, &mut errors);
+        (strategy.expressions)(&stored_form, &mut errors);
         (strategy.validate_create)(&stored_form, &mut errors);
         let told = (strategy.warnings)(&stored_form);
         drop(stored_form);
@@ -90,7 +92,7 @@ impl Engine {
         refuse(target, &request.object, &errors)?;
         self.admission.validate(&mut request, self).await?;
         request.warnings.extend(told);
-        let (document, warnings) = (request.object, request.warnings);
+        let (document, warnings) = (request.object.into_inner(), request.warnings);
         if caller.dry_run {
             return Ok(Written::unsaved(document, true, warnings));
         }
@@ -175,13 +177,14 @@ impl Engine {
         if !change.sets_owners() {
             metadata::own_fields(self, target, Some(old), &mut new, caller);
         }
-        let mut request = self.admission_request(admission::Operation::Update, target, caller, new, old.clone());
-        if self.admission.mutate(&mut request, self).await? {
+        let mut request = self.admission_request(admission::Operation::Update, target, caller, new, old);
+        self.admission.mutate(&mut request, self).await?;
+        if request.object.is_touched() {
             decode::complete(resource, &mut request.object)?;
             metadata::carry_over(old, &mut request.object);
             special::confine(target, old, &mut request.object);
         }
-        let new = &mut request.object;
+        let new = &mut *request.object;
         let strategy = &resource.strategy;
         let old_form = versions::stored_form(resource, old);
         versions::in_storage_form(resource, new, |new| special::prepare(target, new, &old_form));
@@ -203,7 +206,7 @@ impl Engine {
         refuse(target, new, &errors)?;
         self.admission.validate(&mut request, self).await?;
         request.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &request.object)));
-        Ok(Some((request.object, request.warnings)))
+        Ok(Some((request.object.into_inner(), request.warnings)))
     }
 
     pub(super) fn admission_request<'a>(
@@ -212,7 +215,7 @@ impl Engine {
         target: &'a Target,
         caller: &'a Caller,
         object: Value,
-        old: Value,
+        old: &'a Value,
     ) -> admission::Request<'a> {
         admission::Request {
             operation,
@@ -223,7 +226,7 @@ impl Engine {
             user: &caller.user,
             dry_run: caller.dry_run,
             options: &caller.options,
-            object,
+            object: object.into(),
             old,
             warnings: Vec::new(),
             annotations: caller.annotations.clone(),

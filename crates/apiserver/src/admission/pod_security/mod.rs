@@ -15,7 +15,7 @@ use api::{
 };
 use serde_json::Value;
 
-use super::{Operation, Plugin, Request, elements, text};
+use super::{Operation, Plugin, Request, elements, joined, text};
 use crate::cluster::Cluster;
 use checks::violations;
 use policy::{Level, Policy, Standard};
@@ -56,40 +56,61 @@ impl Plugin for PodSecurity {
         if let Some((_, _, path)) = TEMPLATES.iter().find(|(group, plural, _)| request.is_on(group, plural))
             && let Some(template) = request.object.pointer(path).filter(|template| template.is_object())
         {
-            let warning = warning(&policy_of(request.namespace, cluster)?, template);
+            let policy = policy_of(request, cluster)?;
+            audit(&policy, template, request);
+            let warning = would_violate(&policy.warn, template);
             request.warnings.extend(warning);
         }
         Ok(())
     }
 }
 
-fn policy_of(namespace: &str, cluster: &dyn Cluster) -> Result<Policy, Status> {
+/// The policy of the request's namespace; labels that say nothing sensible are told to the audit log.
+fn policy_of(request: &Request<'_>, cluster: &dyn Cluster) -> Result<Policy, Status> {
+    let namespace = request.namespace;
     let found = cluster.get("namespaces", None, namespace);
     let found = found.ok_or_else(|| Status::internal(format!("failed to lookup namespace {namespace:?}")))?;
-    Ok(Policy::of(&found["metadata"]["labels"]).0)
+    let (policy, errors) = Policy::of(&found["metadata"]["labels"]);
+    if !errors.is_empty() {
+        let problems = joined(errors.iter().map(ToString::to_string).collect());
+        request.annotations.add(&noted("error"), format!("Failed to parse policy: {problems}"));
+    }
+    Ok(policy)
+}
+
+/// The key of an audit annotation.
+fn noted(name: &str) -> String {
+    format!("{}{name}", policy::PREFIX)
+}
+
+fn audit(policy: &Policy, pod: &Value, request: &Request<'_>) {
+    if let Some(violation) = would_violate(&policy.audit, pod) {
+        request.annotations.add(&noted("audit-violations"), violation);
+    }
 }
 
 fn pod(request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
-    let (new, old) = (&request.object, &request.old);
+    let (new, old) = (&*request.object, request.old);
     let is_spec = matches!(request.subresource, "" | "ephemeralcontainers" | "resize");
     if !is_spec || request.operation == Operation::Update && !changes_images(&new["spec"], &old["spec"]) {
         return Ok(());
     }
-    let policy = policy_of(request.namespace, cluster)?;
+    let policy = policy_of(request, cluster)?;
+    request.annotations.add(&noted("enforce-policy"), policy.enforce.to_string());
+    audit(&policy, new, request);
     let found = violations(&policy.enforce, new);
     if !found.is_empty() {
         let details = detail(&found);
         return Err(request.forbidden(format!("violates PodSecurity {:?}: {details}", policy.enforce.to_string())));
     }
-    let warning = warning(&policy, new);
+    let warning = would_violate(&policy.warn, new);
     request.warnings.extend(warning);
     Ok(())
 }
 
-fn warning(policy: &Policy, pod: &Value) -> Option<String> {
-    let found = violations(&policy.warn, pod);
-    let details = detail(&found);
-    (!found.is_empty()).then(|| format!("would violate PodSecurity {:?}: {details}", policy.warn.to_string()))
+fn would_violate(standard: &Standard, pod: &Value) -> Option<String> {
+    let found = violations(standard, pod);
+    (!found.is_empty()).then(|| format!("would violate PodSecurity {:?}: {}", standard.to_string(), detail(&found)))
 }
 
 fn detail(found: &[checks::Violation]) -> String {

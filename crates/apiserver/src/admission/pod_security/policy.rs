@@ -5,7 +5,8 @@ use std::fmt;
 use api::field::{FieldError, FieldErrors, Path};
 use serde_json::Value;
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+/// Of the labels, and of what is noted in the audit log.
+pub const PREFIX: &str = "pod-security.kubernetes.io/";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -24,6 +25,7 @@ pub struct Standard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     pub enforce: Standard,
+    pub audit: Standard,
     pub warn: Standard,
 }
 
@@ -58,7 +60,7 @@ impl Policy {
                 warn.version = enforce.version;
             }
         }
-        (Self { enforce, warn }, errors)
+        (Self { enforce, audit, warn }, errors)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Policies and their bindings, compiled.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{BINDINGS, Outcome, POLICIES};
 use crate::{
     admission::{
         Request,
-        expressions::{Conditions, VARIABLES, boolean, typed},
+        expressions::{self, Conditions, Sight, boolean, typed},
         matching::{Kinds, Matched, Matcher},
     },
     cel::{
@@ -75,60 +75,72 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The variables of a policy with the programs that compute them, and all variables its expressions
-/// see: each variable sees those before it.
-pub type Scope = (Vec<(Box<str>, Result<Program, String>)>, Vec<(Box<str>, Declared)>);
-
-pub fn scope(spec: &Value) -> Scope {
-    let mut programs: Vec<(Box<str>, Result<Program, String>)> = Vec::new();
-    let mut types: Vec<(Box<str>, Type)> = Vec::new();
-    for variable in list(spec, "variables") {
-        let (name, source) = (text(variable, "name"), text(variable, "expression"));
-        let program = compile(source, &environment(&types))
-            .map_err(|error| format!("compilation failed: {}", error.describe(source)));
-        types.push((name.into(), program.as_ref().map_or(Type::Dyn, |program| program.result.clone())));
-        programs.push((name.into(), program));
-    }
-    let environment = environment(&types);
-    (programs, environment)
+/// The variables of a policy, each of which sees those before it, and what its expressions see.
+pub struct Scope {
+    pub programs: Vec<(Box<str>, Result<Program, String>)>,
+    /// What validations and annotations see.
+    pub environment: Vec<(Box<str>, Declared)>,
+    /// What messages see.
+    pub of_messages: Vec<(Box<str>, Declared)>,
 }
 
-fn environment(variables: &[(Box<str>, Type)]) -> Vec<(Box<str>, Declared)> {
+impl Scope {
+    pub fn compile(spec: &Value) -> Self {
+        let params = !spec["paramKind"].is_null();
+        let mut programs: Vec<(Box<str>, Result<Program, String>)> = Vec::new();
+        let mut types: BTreeMap<Box<str>, Type> = BTreeMap::new();
+        let declared = list(spec, "variables");
+        let environment = |types: &BTreeMap<Box<str>, Type>, authorizer| {
+            let mut all = expressions::variables(Sight { params, authorizer });
+            if !declared.is_empty() {
+                all.push(("variables".into(), Declared::unbounded(record(types))));
+            }
+            all
+        };
+        for variable in declared {
+            let (name, source) = (text(variable, "name"), text(variable, "expression"));
+            let program = compile(source, &environment(&types, true))
+                .map_err(|error| format!("compilation failed: {}", error.describe(source)));
+            types.insert(name.into(), program.as_ref().map_or(Type::Dyn, |program| program.result.clone()));
+            programs.push((name.into(), program));
+        }
+        Self { programs, environment: environment(&types, true), of_messages: environment(&types, false) }
+    }
+}
+
+fn record(variables: &BTreeMap<Box<str>, Type>) -> Type {
     let fields = variables.iter().map(|(name, ty)| {
         (name.clone(), ObjectField { name: name.clone(), declared: Declared::unbounded(ty.clone()) })
     });
-    let ty = Type::Object(Arc::new(ObjectType { name: "kubernetes.variables".to_owned(), fields: fields.collect() }));
-    let mut all = VARIABLES.clone();
-    all.push(("variables".into(), Declared::unbounded(ty)));
-    all
+    Type::Object(Arc::new(ObjectType { name: "kubernetes.variables".to_owned(), fields: fields.collect() }))
 }
+
+/// The types of an audit annotation's value: none is written for null.
+pub const ANNOTATION_TYPES: [Type; 2] = [Type::String, Type::Null];
 
 impl Policy {
     pub fn compile(policy: &Value) -> Self {
         let spec = &policy["spec"];
-        let (variables, environment) = scope(spec);
+        let Scope { programs: variables, environment, of_messages } = Scope::compile(spec);
         let validation = |validation: &Value| {
             let message = text(validation, "messageExpression");
             Validation {
                 expression: text(validation, "expression").trim().into(),
                 program: boolean(text(validation, "expression"), &environment),
                 message: text(validation, "message").trim().into(),
-                message_program: (!message.is_empty())
-                    .then(|| typed(message, &environment, &[Type::String], "must evaluate to string")),
+                message_program: (!message.is_empty()).then(|| typed(message, &of_messages, &[Type::String])),
                 reason: validation["reason"].as_str().map(Box::from),
             }
         };
         let annotation = |annotation: &Value| {
-            let wanted = [Type::String, Type::Null];
-            let source = text(annotation, "valueExpression");
-            let program = typed(source, &environment, &wanted, "must evaluate to one of [string null_type]");
+            let program = typed(text(annotation, "valueExpression").trim(), &environment, &ANNOTATION_TYPES);
             (text(annotation, "key").into(), program)
         };
         let param_kind = &spec["paramKind"];
         Self {
             name: text(&policy["metadata"], "name").into(),
             matcher: Matcher::read(&spec["matchConstraints"]).map_err(|error| error.to_string()),
-            conditions: Conditions::compile(&spec["matchConditions"]),
+            conditions: Conditions::compile(&spec["matchConditions"], !param_kind.is_null()),
             variables,
             validations: list(spec, "validations").iter().map(validation).collect(),
             annotations: list(spec, "auditAnnotations").iter().map(annotation).collect(),

@@ -82,11 +82,12 @@ impl ValidatingAdmissionPolicy {
                 self.bind(policy, binding, &matched, request, cluster, &mut outcome);
             }
             for (key, values) in std::mem::take(&mut outcome.annotations) {
-                request.annotations.add(format!("{}/{key}", policy.name), values.join(", "));
+                request.annotations.add(&format!("{}/{key}", policy.name), values.join(", "));
             }
         }
-        for failure in std::mem::take(&mut outcome.failures) {
-            request.annotations.add("validation.policy.admission.k8s.io/validation_failure", failure);
+        if !outcome.failures.is_empty() {
+            let failures = Value::from(std::mem::take(&mut outcome.failures)).to_string();
+            request.annotations.add("validation.policy.admission.k8s.io/validation_failure", failures);
         }
         request.warnings.append(&mut outcome.warnings);
         outcome.denial.map_or(Ok(()), |denial| Err(denial.into_status(request)))
@@ -117,10 +118,13 @@ impl ValidatingAdmissionPolicy {
         let converted = matches!(matched, Matched::As(_)).then(|| {
             (
                 in_version(&request.object, request.resource, resource),
-                in_version(&request.old, request.resource, resource),
+                in_version(request.old, request.resource, resource),
             )
         });
-        let (object, old) = converted.as_ref().map_or((&request.object, &request.old), |(object, old)| (object, old));
+        let (object, old) = match &converted {
+            Some((object, old)) => (object, old),
+            None => (&*request.object, request.old),
+        };
         let namespace = (!request.namespace.is_empty() && !is_namespace(request.resource))
             .then(|| cluster.get("namespaces", None, request.namespace))
             .flatten();
@@ -174,7 +178,7 @@ struct Outcome {
     /// Of the policy at hand.
     annotations: BTreeMap<String, Vec<String>>,
     /// Failures that are to be audited.
-    failures: Vec<String>,
+    failures: Vec<Value>,
 }
 
 #[derive(Debug)]
@@ -210,16 +214,13 @@ impl Outcome {
                     "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
                     policy.name, binding.name
                 )),
-                "Audit" => self.failures.push(
-                    json!([{
-                        "message": message,
-                        "policy": policy.name,
-                        "binding": binding.name,
-                        "expressionIndex": index,
-                        "validationActions": binding.actions,
-                    }])
-                    .to_string(),
-                ),
+                "Audit" => self.failures.push(json!({
+                    "message": message,
+                    "policy": policy.name,
+                    "binding": binding.name,
+                    "expressionIndex": index,
+                    "validationActions": binding.actions,
+                })),
                 _ => {}
             }
         }
@@ -231,12 +232,13 @@ impl Denial {
         let resource = request.resource;
         let subject = Subject { group: &resource.group, resource: &resource.plural, name: request.name };
         let mut status = Status::forbidden(subject, &self.message);
-        (status.reason, status.code) = match self.reason.as_deref() {
+        let (reason, code) = match self.reason.as_deref() {
             Some("Unauthorized") => ("Unauthorized", 401),
             Some("Forbidden") => ("Forbidden", 403),
             Some("RequestEntityTooLarge") => ("RequestEntityTooLarge", 413),
             _ => ("Invalid", 422),
         };
+        (status.reason, status.code) = (reason.into(), code);
         if let Some(details) = &mut status.details {
             details["causes"] = json!([{"message": self.message}]);
         }

@@ -22,6 +22,8 @@ pub struct Webhooks(pub Vec<Arc<Webhook>>);
 
 pub struct Webhook {
     pub name: Box<str>,
+    /// The name of the object it stands in.
+    pub configuration: Box<str>,
     /// `None` where there are no rules: such a webhook is never asked.
     pub matcher: Option<Result<Matcher, String>>,
     pub conditions: Conditions,
@@ -53,22 +55,26 @@ impl Webhooks {
 
     fn compile(cluster: &dyn Cluster, topic: &str) -> Self {
         let configurations = cluster.list(topic, None);
-        let webhooks = configurations.iter().flat_map(|configuration| elements(&configuration["webhooks"]));
-        Self(webhooks.map(|webhook| Arc::new(Webhook::compile(webhook))).collect())
+        let webhooks = configurations.iter().flat_map(|configuration| {
+            let name = text(&configuration["metadata"]["name"]);
+            elements(&configuration["webhooks"]).iter().map(move |webhook| Arc::new(Webhook::compile(name, webhook)))
+        });
+        Self(webhooks.collect())
     }
 }
 
 impl Webhook {
-    fn compile(json: &Value) -> Self {
+    fn compile(configuration: &str, json: &Value) -> Self {
         let place = Place::read(&json["clientConfig"]);
         let seconds = json["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_SECONDS).clamp(1, MAX_SECONDS);
         let authorities = STANDARD.decode(text(&json["clientConfig"]["caBundle"])).map_err(|error| error.to_string());
         let known = |version: &str| ["v1", "v1beta1"].into_iter().find(|known| *known == version);
         Self {
             name: text(&json["name"]).into(),
+            configuration: configuration.into(),
             matcher: (!elements(&json["rules"]).is_empty())
                 .then(|| Matcher::read(json).map_err(|error| error.to_string())),
-            conditions: Conditions::compile(&json["matchConditions"]),
+            conditions: Conditions::compile(&json["matchConditions"], false),
             fails_closed: json["failurePolicy"] != "Ignore",
             timeout: Duration::from_secs(seconds),
             is_pure: matches!(text(&json["sideEffects"]), "None" | "NoneOnDryRun"),

@@ -17,7 +17,7 @@ use api::{
 use bytes::Bytes;
 use document::{Encoding, patch::json::Patch};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stdx::Random;
 
 use super::{
@@ -74,7 +74,7 @@ impl Plugin for MutatingWebhooks {
     }
 
     async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
-        self.before.run(request, cluster).await?;
+        self.before.mutate(request, cluster).await?;
         let webhooks = self.webhooks.get(cluster);
         if webhooks.0.is_empty() || is_exempt(request) {
             return Ok(());
@@ -86,8 +86,11 @@ impl Plugin for MutatingWebhooks {
         if !round.changed {
             return Ok(());
         }
+        round.number = 1;
         // Once more, and never again: webhooks that answer each other would not come to an end.
-        if self.before.mutate(request, cluster).await? {
+        let made_by_webhooks = (*request.object).clone();
+        self.before.mutate(request, cluster).await?;
+        if *request.object != made_by_webhooks {
             round.again.extend(round.asked.iter().copied());
         }
         for (index, webhook) in webhooks.0.iter().enumerate() {
@@ -110,6 +113,7 @@ struct Round {
     asked: HashSet<usize>,
     again: HashSet<usize>,
     changed: bool,
+    number: u32,
 }
 
 impl Round {
@@ -122,21 +126,32 @@ impl Round {
         cluster: &dyn Cluster,
     ) -> Result<(), Status> {
         let Some(matched) = relevant(around, webhook, request, cluster)? else { return Ok(()) };
-        let mut changed = false;
-        match ask(around, webhook, &matched, true, request, cluster).await {
+        let place = format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", self.number);
+        let changed = match ask(around, webhook, &matched, true, request, cluster).await {
             Ok(answer) => {
-                request.warnings.extend(answer.warnings);
+                answer.note(webhook, request);
                 match answer.decision {
-                    Decision::Allow => {}
-                    Decision::Deny(status) => return Err(status),
-                    Decision::Patch { kind, patch } => match apply(webhook, &matched, &kind, &patch, request) {
-                        Ok(did) => changed = did,
-                        Err(problem) => problem.settle(webhook)?,
-                    },
+                    Decision::Allow => Ok(false),
+                    Decision::Deny(status) => Err(Problem::Refused(status)),
+                    Decision::Patch { kind, patch } => apply(webhook, &matched, &kind, &patch, request),
                 }
             }
-            Err(problem) => problem.settle(webhook)?,
-        }
+            Err(problem) => Err(problem),
+        };
+        // The patch itself is for audit levels that show bodies, which this server's log does not.
+        let noted = json!({
+            "configuration": webhook.configuration,
+            "webhook": webhook.name,
+            "mutated": *changed.as_ref().unwrap_or(&false),
+        });
+        request.annotations.add(&place, noted.to_string());
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(problem) => {
+                problem.settle(webhook, &place, request)?;
+                false
+            }
+        };
         if changed {
             self.changed = true;
             self.again.extend(self.asked.iter().copied());
@@ -179,18 +194,31 @@ impl Plugin for ValidatingWebhooks {
         let asked = &*request;
         let calls = chosen.iter().map(|(webhook, matched)| ask(&self.around, webhook, matched, false, asked, cluster));
         let answers = join_all(calls).await;
-        for ((webhook, _), answer) in chosen.iter().zip(answers) {
+        for (index, ((webhook, _), answer)) in chosen.iter().zip(answers).enumerate() {
             match answer {
                 Ok(answer) => {
-                    request.warnings.extend(answer.warnings);
+                    answer.note(webhook, request);
                     if let Decision::Deny(status) = answer.decision {
                         return Err(status);
                     }
                 }
-                Err(problem) => problem.settle(webhook)?,
+                Err(problem) => {
+                    let place = format!("validating.webhook.admission.k8s.io/round_0_index_{index}");
+                    problem.settle(webhook, &place, request)?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Answer {
+    /// Passes on what is meant for the client, and for the audit log.
+    fn note(&self, webhook: &Webhook, request: &mut Request<'_>) {
+        request.warnings.extend(self.warnings.iter().cloned());
+        for (key, value) in &self.annotations {
+            request.annotations.add(&format!("{}/{key}", webhook.name), value.as_str());
+        }
     }
 }
 
@@ -208,7 +236,8 @@ enum Problem {
 }
 
 impl Problem {
-    fn settle(self, webhook: &Webhook) -> Result<(), Status> {
+    /// `place` is where the audit log tells of the call.
+    fn settle(self, webhook: &Webhook, place: &str, request: &Request<'_>) -> Result<(), Status> {
         match self {
             Problem::Refused(status) => Err(status),
             Problem::Failed(reason) => {
@@ -216,6 +245,7 @@ impl Problem {
                 if webhook.fails_closed {
                     return Err(Status::internal(text));
                 }
+                request.annotations.add(&format!("failed-open.{place}"), &*webhook.name);
                 tracing::warn!("{text}; the write goes on, as the webhook's failure policy says");
                 Ok(())
             }
@@ -273,9 +303,9 @@ fn row<'r>(matched: &'r Matched, request: &Request<'r>) -> &'r Resource {
 /// The object and its old form, as the webhook sees them.
 fn shown(matched: &Matched, request: &Request<'_>) -> (Value, Value) {
     match matched {
-        Matched::AsRequested => (request.object.clone(), request.old.clone()),
+        Matched::AsRequested => ((*request.object).clone(), request.old.clone()),
         Matched::As(other) => {
-            (in_version(&request.object, request.resource, other), in_version(&request.old, request.resource, other))
+            (in_version(&request.object, request.resource, other), in_version(request.old, request.resource, other))
         }
     }
 }
@@ -353,7 +383,7 @@ fn apply(
     if object == before {
         return Ok(false);
     }
-    request.object = match matched {
+    *request.object = match matched {
         Matched::AsRequested => object,
         Matched::As(other) => in_version(&object, other, request.resource),
     };

@@ -10,6 +10,8 @@ use crate::admission::{Request, expressions::request_document, strings, text};
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     pub warnings: Vec<String>,
+    /// For the audit log, without the webhook's name.
+    pub annotations: Vec<(String, String)>,
     pub decision: Decision,
 }
 
@@ -87,7 +89,10 @@ pub fn answer(webhook: &str, version: &str, uid: &str, mutating: bool, review: &
     } else {
         Decision::Allow
     };
-    Ok(Answer { warnings: strings(&response["warnings"]).map(str::to_owned).collect(), decision })
+    let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
+    let annotations = annotations.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    let warnings = strings(&response["warnings"]).map(str::to_owned).collect();
+    Ok(Answer { warnings, annotations: annotations.collect(), decision })
 }
 
 fn check_kind(review: &Value) -> Result<(), String> {
@@ -100,49 +105,30 @@ fn check_kind(review: &Value) -> Result<(), String> {
     ))
 }
 
-/// The reasons that clients know. Another one is dropped.
-const REASONS: [&str; 22] = [
-    "Unauthorized",
-    "Forbidden",
-    "NotFound",
-    "AlreadyExists",
-    "Conflict",
-    "Gone",
-    "Invalid",
-    "ServerTimeout",
-    "StoreReadError",
-    "Timeout",
-    "TooManyRequests",
-    "BadRequest",
-    "MethodNotAllowed",
-    "NotAcceptable",
-    "RequestEntityTooLarge",
-    "UnsupportedMediaType",
-    "InternalError",
-    "Expired",
-    "ServiceUnavailable",
-    "Unknown",
-    "NotImplemented",
-    "",
-];
-
-/// A refusal in the webhook's words, code and details.
+/// A refusal in the webhook's words, with its code, reason and details.
 fn denial(webhook: &str, status: &Value) -> Status {
     let (message, reason) = (text(&status["message"]), text(&status["reason"]));
+    // What refuses must not look like a success.
     let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-    let code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
+    let code = code.filter(|code| (400..1000).contains(code)).unwrap_or(400);
     let explanation = [message, reason].into_iter().find(|text| !text.is_empty());
     let text = match explanation {
         Some(explanation) => format!("admission webhook {webhook:?} denied the request: {explanation}"),
         None => format!("admission webhook {webhook:?} denied the request without explanation"),
     };
-    let known = REASONS.into_iter().find(|known| *known == reason).unwrap_or_default();
-    let mut denial = Status::new(code, known, text);
-    if status["details"].is_object() {
-        denial = denial.with_details(status["details"].clone());
+    let mut denial = Status::new(code, reason.to_owned(), text);
+    if let Some(details) = status["details"].as_object() {
+        let known = |name: &String| DETAILS.contains(&name.as_str());
+        let details = details.iter().filter(|(name, _)| known(name));
+        denial = denial.with_details(details.map(|(name, value)| (name.clone(), value.clone())).collect());
+        let seconds = status["details"]["retryAfterSeconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+        denial.retry_after_seconds = seconds.filter(|seconds| *seconds > 0);
     }
     denial
 }
+
+/// The fields of `StatusDetails`.
+const DETAILS: [&str; 6] = ["name", "group", "kind", "uid", "causes", "retryAfterSeconds"];
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +143,7 @@ mod tests {
     }
 
     fn decided(decision: Decision) -> Result<Answer, &'static str> {
-        Ok(Answer { warnings: Vec::new(), decision })
+        Ok(Answer { warnings: Vec::new(), annotations: Vec::new(), decision })
     }
 
     #[test]
@@ -198,6 +184,10 @@ mod tests {
         deny(json!(null), Status::new(400, "", text(" without explanation")));
         deny(json!({"message": "no"}), Status::new(400, "", text(": no")));
         deny(json!({"reason": "Forbidden", "code": 403}), Status::new(403, "Forbidden", text(": Forbidden")));
-        deny(json!({"message": "no", "code": 200, "reason": "Mine"}), Status::new(400, "", text(": no")));
+        deny(json!({"message": "no", "code": 200, "reason": "Mine"}), Status::new(400, "Mine", text(": no")));
+        let details = json!({"name": "web", "causes": [{"message": "a", "field": "b"}], "retryAfterSeconds": 7});
+        let mut expect = Status::new(429, "Busy", text(": later")).with_details(details.clone());
+        expect.retry_after_seconds = Some(7);
+        deny(json!({"message": "later", "code": 429, "reason": "Busy", "details": details}), expect);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Cost, Entry, Growth, Outcome, entry};
+use super::{Cost, Entry, Outcome, entry};
 use crate::cel::{Budget, Failure, value::Value};
 
 pub const TABLE: &[Entry] = &[
@@ -22,10 +22,8 @@ pub const TABLE: &[Entry] = &[
         Cost::Passes(10),
         sum,
     ),
-    entry(&["list<A>.min(): A"], Cost::Passes(10), |values, _| extreme(values, "min", Ordering::is_lt))
-        .growing(Growth::One),
-    entry(&["list<A>.max(): A"], Cost::Passes(10), |values, _| extreme(values, "max", Ordering::is_gt))
-        .growing(Growth::One),
+    entry(&["list<A>.min(): A"], Cost::Passes(10), |values, _| extreme(values, "min", Ordering::is_lt)),
+    entry(&["list<A>.max(): A"], Cost::Passes(10), |values, _| extreme(values, "max", Ordering::is_gt)),
     entry(
         &["list<A>.indexOf(A): int", "string.indexOf(string): int", "string.indexOf(string, int): int"],
         Cost::Passes(10),

@@ -20,11 +20,7 @@ mod version;
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use super::{
-    Budget, Failure,
-    types::{MAX_REQUEST_BYTES, Type},
-    value::Value,
-};
+use super::{Budget, Failure, types::Type, value::Value};
 use signature::Signature;
 
 pub type Outcome<'a> = Result<Value<'a>, Failure>;
@@ -38,22 +34,14 @@ pub struct Entry {
     /// `string.startsWith(string): bool`; of one function all.
     signatures: &'static [&'static str],
     cost: Cost,
-    growth: Growth,
     run: Run,
 }
 
 const fn entry(signatures: &'static [&'static str], cost: Cost, run: Run) -> Entry {
-    Entry { signatures, cost, growth: Growth::Sum, run }
+    Entry { signatures, cost, run }
 }
 
-impl Entry {
-    const fn growing(mut self, growth: Growth) -> Self {
-        self.growth = growth;
-        self
-    }
-}
-
-/// What a call costs, by the sizes of its arguments.
+/// What a call costs when it runs, by the sizes of its arguments. What it may cost at worst is in `cost`.
 #[derive(Debug, Clone, Copy)]
 pub enum Cost {
     Fixed(u64),
@@ -67,16 +55,8 @@ pub enum Cost {
     Product,
 }
 
-/// How large a result gets.
-#[derive(Debug, Clone, Copy)]
-pub enum Growth {
-    One,
-    Sum,
-    Product,
-}
-
 impl Cost {
-    pub fn of(self, sizes: &[u64]) -> u64 {
+    fn of(self, sizes: &[u64]) -> u64 {
         let size = |index: usize| sizes.get(index).copied().unwrap_or(1);
         match self {
             Cost::Fixed(cost) => cost,
@@ -88,22 +68,10 @@ impl Cost {
     }
 }
 
-impl Growth {
-    pub fn of(self, sizes: &[u64]) -> u64 {
-        let size = match self {
-            Growth::One => 1,
-            Growth::Sum => sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(*size)),
-            Growth::Product => sizes.iter().fold(1_u64, |product, size| product.saturating_mul((*size).max(1))),
-        };
-        size.min(MAX_REQUEST_BYTES)
-    }
-}
-
 #[derive(Debug)]
 pub struct Function {
     signatures: Vec<Signature>,
-    pub cost: Cost,
-    pub growth: Growth,
+    cost: Cost,
     pub run: Run,
 }
 
@@ -154,7 +122,7 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Function>> = LazyLock::new(|| {
                 entry.signatures.iter().map(|text| signature::parse(text)).collect();
             let name = signatures.first().map_or("", |(name, _)| *name);
             let signatures = signatures.into_iter().map(|(_, signature)| signature).collect();
-            (name, Function { signatures, cost: entry.cost, growth: entry.growth, run: entry.run })
+            (name, Function { signatures, cost: entry.cost, run: entry.run })
         })
         .collect()
 });

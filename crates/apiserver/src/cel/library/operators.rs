@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, rc::Rc};
 
-use super::{Cost, Entry, Growth, Outcome, entry};
+use super::{Cost, Entry, Outcome, entry};
 use crate::cel::{
     Budget, Failure,
     value::{Key, Value},
@@ -120,8 +120,7 @@ pub const TABLE: &[Entry] = &[
             [value] => value.size().map(Value::from).ok_or(Failure::NoOverload),
             _ => Err(Failure::NoOverload),
         },
-    )
-    .growing(Growth::One),
+    ),
 ];
 
 fn equal(values: &[Value<'_>], budget: &Budget) -> Result<bool, Failure> {

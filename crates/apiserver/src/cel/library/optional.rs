@@ -1,6 +1,6 @@
 //! Optional values.
 
-use super::{Cost, Entry, Growth, entry};
+use super::{Cost, Entry, entry};
 use crate::cel::{Failure, value::Value};
 
 pub const TABLE: &[Entry] = &[
@@ -13,7 +13,7 @@ pub const TABLE: &[Entry] = &[
         [value] => Ok(Value::some(value.clone())),
         _ => Err(Failure::NoOverload),
     }),
-    entry(&["optional.none(): optional<A>"], Cost::Fixed(1), |_, _| Ok(Value::Optional(None))).growing(Growth::One),
+    entry(&["optional.none(): optional<A>"], Cost::Fixed(1), |_, _| Ok(Value::Optional(None))),
     entry(&["optional<A>.hasValue(): bool"], Cost::Fixed(1), |values, _| match values {
         [Value::Optional(inner)] => Ok(Value::Bool(inner.is_some())),
         _ => Err(Failure::NoOverload),

@@ -1,6 +1,6 @@
 //! Strings, counted in characters.
 
-use super::{Cost, Entry, Growth, Outcome, entry};
+use super::{Cost, Entry, Outcome, entry};
 use crate::cel::{Budget, Failure, value::Value};
 
 pub const TABLE: &[Entry] = &[
@@ -34,8 +34,7 @@ pub const TABLE: &[Entry] = &[
         &["string.replace(string, string): string", "string.replace(string, string, int): string"],
         Cost::Passes(2),
         replace,
-    )
-    .growing(Growth::Product),
+    ),
     entry(
         &["string.split(string): list<string>", "string.split(string, int): list<string>"],
         Cost::Passes(2),
@@ -58,8 +57,7 @@ pub const TABLE: &[Entry] = &[
         let length: usize = texts.iter().map(|text| text.len() + separator.len()).sum();
         budget.spend(length as u64 / 5)?;
         Ok(Value::from(texts.join(separator)))
-    })
-    .growing(Growth::Product),
+    }),
     entry(&["string.format(list<dyn>): string"], Cost::Passes(1), |values, budget| match values {
         [Value::String(pattern), arguments] => {
             let arguments = arguments.items().ok_or(Failure::NoOverload)?;
