@@ -137,6 +137,7 @@ impl Group {
             topic: topic.into(),
             api_version: stored.into(),
             kind: kind.kind.into(),
+            schema: None,
         }
     }
 

@@ -132,6 +132,17 @@ pub struct Storage {
     pub kind: Arc<str>,
     /// From the stored form to this row's, and back; `None` where they differ in `apiVersion` at most.
     pub conversion: Option<Conversion>,
+    /// What stored documents look like, where this row is another version of a custom resource: their
+    /// defaults are those of the version that is stored.
+    pub schema: Option<StoredSchema>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoredSchema {
+    pub types: Arc<Types>,
+    pub root: TypeId,
+    /// As in [`Resource::schema_hash`], of the row of that version.
+    pub hash: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,6 @@
 //! What the server keeps in step with its own objects: the registry with the definitions of custom
-//! resources, cluster roles with those they aggregate, namespaces with the account that pods run as.
+//! resources, policies with what is found wrong in them, cluster roles with those they aggregate,
+//! namespaces with the account that pods run as.
 //!
 //! Each is a loop over one topic: on any change the whole topic is looked at again, which is idempotent
 //! and needs no memory of what was missed.
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::policy::{POLICIES, typecheck},
     authz::aggregation,
     cluster::Cluster,
     crd::{
@@ -43,6 +45,7 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
     vec![
         tokio::spawn(follow(Arc::clone(engine), DEFINITIONS, stop.clone(), |engine| Box::pin(definitions(engine)))),
         tokio::spawn(follow(Arc::clone(engine), CLUSTER_ROLES, stop.clone(), |engine| Box::pin(cluster_roles(engine)))),
+        tokio::spawn(follow(Arc::clone(engine), POLICIES, stop.clone(), |engine| Box::pin(policies(engine)))),
         tokio::spawn(follow(Arc::clone(engine), "namespaces", stop.clone(), |engine| {
             Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })
         })),
@@ -87,7 +90,7 @@ async fn any_change(watches: &mut [Watch]) {
     if watches.is_empty() {
         return std::future::pending().await;
     }
-    let changes = watches.iter_mut().map(|watch| async { watch.next(&mut Vec::new()).await }.boxed());
+    let changes = watches.iter_mut().map(|watch| async move { watch.next(&mut Vec::new()).await }.boxed());
     select_all(changes).await;
 }
 
@@ -133,7 +136,7 @@ async fn keep_in_step(engine: &Arc<Engine>, all: &[Arc<Value>], definition: &Val
         let mut granted = definition.clone();
         granted["status"] = status.clone();
         serve(engine, &granted);
-        write_status(engine, name_of(definition), status).await?;
+        write_status(engine, DEFINITIONS, name_of(definition), status).await?;
     }
     clear(engine, definition).await
 }
@@ -154,13 +157,13 @@ fn used_names(registry: &Registry, all: &[Arc<Value>], definition: &Value) -> Us
     used
 }
 
-async fn write_status(engine: &Arc<Engine>, name: &str, status: Value) -> Result<(), Status> {
-    let mut target = target(engine, DEFINITIONS, name)?;
+async fn write_status(engine: &Engine, topic: &str, name: &str, status: Value) -> Result<(), Status> {
+    let mut target = target(engine, topic, name)?;
     target.subresource = "status".to_owned();
-    let edit = move |definition: &Value| {
-        let mut definition = definition.clone();
-        definition["status"] = status.clone();
-        Ok(definition)
+    let edit = move |object: &Value| {
+        let mut object = object.clone();
+        object["status"] = status.clone();
+        Ok(object)
     };
     ignore_absent(engine.update(&target, &server(), &Change::Edit(&edit)).await.map(|_| ()))
 }
@@ -193,7 +196,7 @@ async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<Option<String
         Need::RemoveFinalizer => finalize(false).await?,
         Need::DeleteInstances => {
             let now = engine.now_text();
-            write_status(engine, name_of(definition), status::terminating(definition, true, &now)).await?;
+            write_status(engine, DEFINITIONS, name_of(definition), status::terminating(definition, true, &now)).await?;
             if let Some(resource) = served(engine, definition) {
                 let all =
                     Target { resource, subresource: String::new(), namespace: String::new(), name: String::new() };
@@ -204,7 +207,8 @@ async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<Option<String
                 // Finalizers hold them.
                 return Ok(Some(topic));
             }
-            write_status(engine, name_of(definition), status::terminating(definition, false, &now)).await?;
+            write_status(engine, DEFINITIONS, name_of(definition), status::terminating(definition, false, &now))
+                .await?;
             finalize(false).await?;
         }
     }
@@ -312,6 +316,18 @@ async fn cluster_roles(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
             ..server()
         };
         ignore_absent(engine.update(&target, &caller, &Change::Edit(&edit)).await.map(|_| ()))?;
+    }
+    Ok(Vec::new())
+}
+
+/// Tells the authors of policies what does not fit the kinds their policies are about.
+async fn policies(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
+    for policy in Cluster::list(&*engine, POLICIES, None) {
+        let is_checked = policy["status"]["observedGeneration"] == policy["metadata"]["generation"];
+        if !is_checked {
+            let status = typecheck::status(&policy, &engine.registry.load());
+            write_status(&engine, POLICIES, name_of(&policy), status).await?;
+        }
     }
     Ok(Vec::new())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{
     registry::compare_versions,
-    resource::{Cell, Column, Resource, ScalePaths, Scope, SelectableField, Storage, Subresource, Verbs},
+    resource::{Cell, Column, Resource, ScalePaths, Scope, SelectableField, Storage, StoredSchema, Subresource, Verbs},
     strategy::Strategy,
 };
 use document::{TypeId, Types};
@@ -28,6 +28,15 @@ fn hash(definition: &Value, version: &Value) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// A version's schema, and the types that documents are read by.
+fn structure(version: &Value, metadata: Metadata<'_>) -> (Schema, Arc<Types>, TypeId) {
+    let schema = Schema::read(&version["schema"]["openAPIV3Schema"]);
+    let mut types = Types::default();
+    let metadata = metadata(&mut types);
+    let root = schema.root_shape(&mut types, metadata);
+    (schema, Arc::new(types), root)
+}
+
 fn row(definition: &Value, version: &Value, metadata: Metadata<'_>) -> Resource {
     let spec = &definition["spec"];
     let names = &definition["status"]["acceptedNames"];
@@ -37,13 +46,14 @@ fn row(definition: &Value, version: &Value, metadata: Metadata<'_>) -> Resource 
     };
     let (group, version_name, kind) = (text(spec, "group"), text(version, "name"), text(names, "kind"));
     let plural = text(names, "plural");
-    let schema = Schema::read(&version["schema"]["openAPIV3Schema"]);
-    let mut types = Types::default();
-    let metadata = metadata(&mut types);
-    let root = schema.root_shape(&mut types, metadata);
+    let (schema, types, root) = structure(version, metadata);
     let versions = spec["versions"].as_array();
     let storage = versions.into_iter().flatten().find(|version| version["storage"] == true);
     let stored_as = storage.map_or(version_name.clone(), |storage| text(storage, "name"));
+    let stored_schema = storage.filter(|storage| storage["name"] != version["name"]).map(|storage| {
+        let (_, types, root) = structure(storage, metadata);
+        StoredSchema { types, root, hash: hash(definition, storage) }
+    });
     let has_status = !version["subresources"]["status"].is_null();
     Resource {
         list_kind: text(names, "listKind"),
@@ -53,13 +63,14 @@ fn row(definition: &Value, version: &Value, metadata: Metadata<'_>) -> Resource 
         scope: if spec["scope"] == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
         verbs: Verbs::ALL,
         subresources: subresources(version, has_status),
-        types: Arc::new(types),
+        types,
         root,
         storage: Storage {
             topic: format!("{plural}.{group}").into(),
             api_version: format!("{group}/{stored_as}").into(),
             kind: (*kind).into(),
             conversion: None,
+            schema: stored_schema,
         },
         strategy: Strategy { counts_generation: true, ..Strategy::DEFAULT },
         schema_hash: hash(definition, version),

@@ -17,6 +17,7 @@ mod scale;
 pub mod special;
 #[cfg(test)]
 pub(crate) mod testing;
+mod type_meta;
 pub mod versions;
 pub mod watch;
 pub mod write;
@@ -180,7 +181,7 @@ pub fn document_of(resource: &Resource, entry: &Entry) -> Result<Value, Status> 
     let stored = Stored::of(entry).ok_or_else(damaged)?;
     let mut document = stored.decode().map_err(|_| damaged())?;
     if stored.schema_hash() != resource.schema_hash {
-        decode::renew(resource, &mut document);
+        decode::renew(resource, stored.schema_hash(), &mut document);
     }
     versions::to_served(resource, &mut document);
     Ok(document)

@@ -77,7 +77,7 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 
 /// The variables of a policy, each of which sees those before it, and what its expressions see.
 pub struct Scope {
-    pub programs: Vec<(Box<str>, Result<Program, String>)>,
+    pub programs: Programs,
     /// What validations and annotations see.
     pub environment: Vec<(Box<str>, Declared)>,
     /// What messages see.
@@ -87,28 +87,41 @@ pub struct Scope {
 impl Scope {
     pub fn compile(spec: &Value) -> Self {
         let params = !spec["paramKind"].is_null();
-        let mut programs: Vec<(Box<str>, Result<Program, String>)> = Vec::new();
-        let mut types: BTreeMap<Box<str>, Type> = BTreeMap::new();
-        let declared = list(spec, "variables");
-        let environment = |types: &BTreeMap<Box<str>, Type>, authorizer| {
-            let mut all = expressions::variables(Sight { params, authorizer });
-            if !declared.is_empty() {
-                all.push(("variables".into(), Declared::unbounded(record(types))));
-            }
-            all
-        };
-        for variable in declared {
+        let seen = expressions::variables(Sight { params, authorizer: true });
+        let (programs, types) = Self::variables(spec, &seen);
+        let of_messages = expressions::variables(Sight { params, authorizer: false });
+        Self { environment: with(&seen, &types), of_messages: with(&of_messages, &types), programs }
+    }
+
+    /// What expressions see that see `known` and the policy's variables.
+    pub fn with_variables(spec: &Value, known: &[(Box<str>, Declared)]) -> Vec<(Box<str>, Declared)> {
+        with(known, &Self::variables(spec, known).1)
+    }
+
+    fn variables(spec: &Value, known: &[(Box<str>, Declared)]) -> (Programs, Option<VariableTypes>) {
+        let (mut programs, mut types) = (Vec::new(), None);
+        for variable in list(spec, "variables") {
+            // The first knows already that there are variables, though none that it could use.
+            let types: &mut VariableTypes = types.get_or_insert_default();
             let (name, source) = (text(variable, "name"), text(variable, "expression"));
-            let program = compile(source, &environment(&types, true))
+            let program = compile(source, &with(known, &Some(types.clone())))
                 .map_err(|error| format!("compilation failed: {}", error.describe(source)));
             types.insert(name.into(), program.as_ref().map_or(Type::Dyn, |program| program.result.clone()));
             programs.push((name.into(), program));
         }
-        Self { programs, environment: environment(&types, true), of_messages: environment(&types, false) }
+        (programs, types)
     }
 }
 
-fn record(variables: &BTreeMap<Box<str>, Type>) -> Type {
+type Programs = Vec<(Box<str>, Result<Program, String>)>;
+type VariableTypes = BTreeMap<Box<str>, Type>;
+
+fn with(known: &[(Box<str>, Declared)], variables: &Option<VariableTypes>) -> Vec<(Box<str>, Declared)> {
+    let variables = variables.as_ref().map(|types| ("variables".into(), Declared::unbounded(record(types))));
+    known.iter().cloned().chain(variables).collect()
+}
+
+fn record(variables: &VariableTypes) -> Type {
     let fields = variables.iter().map(|(name, ty)| {
         (name.clone(), ObjectField { name: name.clone(), declared: Declared::unbounded(ty.clone()) })
     });

@@ -4,6 +4,7 @@
 mod compiled;
 mod decide;
 mod params;
+pub mod typecheck;
 pub mod validate;
 
 #[cfg(test)]
