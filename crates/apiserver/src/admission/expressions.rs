@@ -178,7 +178,14 @@ impl<'a> Facts<'a> {
 
 /// `matchConditions`: all must be true.
 #[derive(Debug, Default)]
-pub struct Conditions(Vec<(Box<str>, Result<Program, String>)>);
+pub struct Conditions(Vec<Condition>);
+
+#[derive(Debug)]
+struct Condition {
+    name: Box<str>,
+    expression: Box<str>,
+    program: Result<Program, String>,
+}
 
 /// What match conditions say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,8 +203,9 @@ impl Conditions {
         let variables = variables(Sight { params, authorizer: true });
         Self(
             list.map(|condition| {
-                let source = condition["expression"].as_str().unwrap_or_default();
-                (condition["name"].as_str().unwrap_or_default().into(), boolean(source, &variables))
+                let text = |field: &str| Box::<str>::from(condition[field].as_str().unwrap_or_default().trim());
+                let expression = text("expression");
+                Condition { name: text("name"), program: boolean(&expression, &variables), expression }
             })
             .collect(),
         )
@@ -211,16 +219,19 @@ impl Conditions {
         let variables = facts.variables();
         let budget = Budget::new(CONDITIONS_LIMIT);
         let mut problems = Vec::new();
-        for (name, program) in &self.0 {
+        for Condition { name, expression, program } in &self.0 {
             let result = match program {
-                Ok(program) => program.evaluate(&variables, &budget).map_err(|failure| failure.to_string()),
-                Err(problem) => Err(problem.clone()),
+                Ok(program) => program.evaluate(&variables, &budget),
+                Err(problem) => {
+                    problems.push(problem.clone());
+                    continue;
+                }
             };
             match result {
                 Ok(Value::Bool(true)) => {}
                 Ok(Value::Bool(false)) => return Verdict::Excludes(name.to_string()),
-                Ok(_) => problems.push(Failure::NoOverload.to_string()),
-                Err(problem) => problems.push(problem),
+                Ok(_) => problems.push(Failure::NoOverload.in_expression(expression)),
+                Err(failure) => problems.push(failure.in_expression(expression)),
             }
         }
         match problems.len() {

@@ -75,21 +75,22 @@ impl Matcher {
         if !self.namespace_matches(request, cluster) || !self.object_matches(request) {
             return None;
         }
-        if self.excluded.iter().any(|rule| rule.matches(request, request.resource)) {
+        let covers = |rules: &[Rule], resource: &Resource| rules.iter().any(|rule| rule.matches(request, resource));
+        let is_direct = self.rules.is_empty() || covers(&self.rules, request.resource);
+        if covers(&self.excluded, request.resource) {
             return None;
         }
-        if self.rules.is_empty() || self.rules.iter().any(|rule| rule.matches(request, request.resource)) {
-            return Some(Matched::AsRequested);
-        }
-        if !self.equivalent {
-            return None;
+        if !self.equivalent || is_direct && self.excluded.is_empty() {
+            return is_direct.then_some(Matched::AsRequested);
         }
         let others = kinds.equivalents(request.resource);
-        if others.iter().any(|other| self.excluded.iter().any(|rule| rule.matches(request, other))) {
+        if others.iter().any(|other| covers(&self.excluded, other)) {
             return None;
         }
-        let found = others.into_iter().find(|other| self.rules.iter().any(|rule| rule.matches(request, other)));
-        found.map(Matched::As)
+        if is_direct {
+            return Some(Matched::AsRequested);
+        }
+        others.into_iter().find(|other| covers(&self.rules, other)).map(Matched::As)
     }
 
     /// A namespace is selected by its own labels, what is in it by the same; what is in none is not asked.

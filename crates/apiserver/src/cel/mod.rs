@@ -74,6 +74,11 @@ impl Failure {
         Failure::Error(message.into())
     }
 
+    /// As admission tells of it: which expression failed, unless it was only the last straw.
+    pub fn in_expression(&self, source: &str) -> String {
+        if self.is_final() { self.to_string() } else { format!("expression '{source}' resulted in error: {self}") }
+    }
+
     /// Whether evaluation must stop here, whatever `||` and `&&` make of other errors.
     pub fn is_final(&self) -> bool {
         matches!(self, Failure::CallLimit | Failure::OutOfBudget)

@@ -56,10 +56,7 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Judged {
             },
             Err(problem) => failed(match problem {
                 Problem::Compilation(text) => text,
-                Problem::Evaluation(failure) if failure.is_final() => failure.to_string(),
-                Problem::Evaluation(failure) => {
-                    format!("expression '{}' resulted in error: {failure}", validation.expression)
-                }
+                Problem::Evaluation(failure) => failure.in_expression(&validation.expression),
             }),
         };
         judged.decisions.push(decision);
