@@ -30,6 +30,8 @@ pub struct Field {
     pub atomic: Option<bool>,
     pub patch: Patch,
     pub omit_empty: bool,
+    /// There even where it was not given.
+    pub always_there: bool,
     pub default: Option<Value>,
 }
 
@@ -78,6 +80,7 @@ fn field(schema: &Value, required: bool) -> Field {
     let leaves_out_empty = matches!(schema.get("type").and_then(Value::as_str), Some("string" | "array" | "object"));
     Field {
         omit_empty: leaves_out_empty && !required,
+        always_there: false,
         schema,
         list: List::default(),
         atomic: None,

@@ -88,7 +88,10 @@ pub fn zeros(definition: &mut Definition, line: Line<'_>) -> Result<(), String> 
         match verb {
             "omit" if !field.omit_empty => field.omit_empty = true,
             "keep" if field.omit_empty => field.omit_empty = false,
-            "struct" if field.schema.contains_key("$ref") => field.default = Some(json!({})),
+            "struct" if field.schema.contains_key("$ref") => {
+                field.default = Some(json!({}));
+                field.always_there = true;
+            }
             "omit" | "keep" => return Err(format!("{name} is so without saying")),
             _ => return Err(format!("{verb} cannot be said of {name}")),
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use document::{Type, TypeId, Types};
+use document::{Type, TypeId, Types, jsonpath::JsonPath};
 use serde_json::Value;
 
 use crate::strategy::Strategy;
@@ -173,7 +173,8 @@ pub enum Cell {
     /// A kind's own rendering; `now` in seconds since the epoch, for ages.
     Render(fn(object: &Value, now_seconds: i64) -> Value),
     /// A JSONPath of a custom resource's printer column.
-    Path(Box<str>),
+    Path(JsonPath),
+    Nothing,
 }
 
 #[derive(Debug, Clone)]

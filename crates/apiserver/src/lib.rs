@@ -1,6 +1,7 @@
 //! The Kubernetes API: HTTP surface, authentication, authorization, admission, the resource engine.
 
 pub mod admission;
+mod api_services;
 pub mod audit;
 pub mod authn;
 pub mod authority;

@@ -1,189 +1,144 @@
-//! Request metrics under upstream's names, in Prometheus' text format.
+//! What is measured, under upstream's names, in Prometheus' text format. Filling it costs a request some atomic
+//! additions; what can be counted when it is asked for is counted then.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+pub mod histogram;
+mod process;
+pub mod requests;
 
-use http::{Method, StatusCode};
-use parking_lot::Mutex;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
-use crate::http::target::{ResourceTarget, Target};
+use histogram::Histogram;
+use requests::Requests;
 
-/// Upper bounds of the latency histogram, in seconds.
-const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-/// More series than this come from clients asking for what does not exist; they are counted together.
-const MAX_SERIES: usize = 4_096;
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels {
-    verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-}
-
-impl Labels {
-    pub fn of(method: &Method, target: &Target) -> Self {
-        let empty = ResourceTarget::default();
-        let (resource, verb) = match target {
-            Target::Resource(resource) => (resource, upper(resource.verb)),
-            Target::Path => (&empty, method_name(method)),
-        };
-        let scope = match (resource.name.is_empty(), resource.namespace.is_empty()) {
-            _ if resource.resource.is_empty() => "",
-            (false, _) => "resource",
-            (true, false) => "namespace",
-            (true, true) => "cluster",
-        };
-        Self {
-            verb,
-            group: resource.group.clone(),
-            version: resource.version.clone(),
-            resource: resource.resource.clone(),
-            subresource: resource.subresource.clone(),
-            scope,
-        }
-    }
-
-    fn other() -> Self {
-        Self {
-            verb: "OTHER",
-            group: String::new(),
-            version: String::new(),
-            resource: String::new(),
-            subresource: String::new(),
-            scope: "",
-        }
-    }
-}
-
-fn upper(verb: &str) -> &'static str {
-    match verb {
-        "get" => "GET",
-        "list" => "LIST",
-        "watch" => "WATCH",
-        "create" => "POST",
-        "update" => "PUT",
-        "patch" => "PATCH",
-        "delete" => "DELETE",
-        "deletecollection" => "DELETECOLLECTION",
-        _ => "OTHER",
-    }
-}
-
-fn method_name(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::PATCH => "PATCH",
-        Method::HEAD => "HEAD",
-        _ => "OTHER",
-    }
-}
-
-#[derive(Debug, Default)]
-struct Series {
-    by_code: BTreeMap<u16, u64>,
-    buckets: [u64; BUCKETS.len()],
-    seconds: f64,
-    count: u64,
-}
+/// Upper bounds of what decides about a request before it is handled, in seconds.
+const DECISION_SECONDS: [f64; 15] = [
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
+];
 
 /// Counters of one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    series: Mutex<BTreeMap<Labels, Series>>,
+    pub requests: Requests,
+    pub authentication: Decisions,
+    pub authorization: Decisions,
+    pub audit_events: AtomicU64,
+    started_seconds: f64,
+}
+
+/// How often something was decided either way, and how long that took.
+#[derive(Debug)]
+pub struct Decisions {
+    /// The names of the two results.
+    results: [&'static str; 2],
+    durations: [Histogram; 2],
+}
+
+impl Decisions {
+    fn new(yes: &'static str, no: &'static str) -> Self {
+        Self { results: [yes, no], durations: [Histogram::new(&DECISION_SECONDS), Histogram::new(&DECISION_SECONDS)] }
+    }
+
+    pub fn observe(&self, is_yes: bool, elapsed: Duration) {
+        self.durations[usize::from(!is_yes)].observe_duration(elapsed);
+    }
+
+    fn write(&self, out: &mut String, attempts: &str, duration: &str) {
+        let _ = writeln!(out, "# HELP {attempts} Decisions by their result.\n# TYPE {attempts} counter");
+        for (result, histogram) in self.results.iter().zip(&self.durations) {
+            let _ = writeln!(out, "{attempts}{{result=\"{result}\"}} {}", histogram.total());
+        }
+        let _ = writeln!(out, "# HELP {duration} How long decisions took, in seconds.\n# TYPE {duration} histogram");
+        for (result, histogram) in self.results.iter().zip(&self.durations) {
+            histogram.write(out, duration, format_args!("result=\"{result}\""));
+        }
+    }
+}
+
+/// What is measured elsewhere and only looked at here.
+pub struct Surroundings<'a> {
+    /// Requests being handled: reads, writes.
+    pub in_flight: [usize; 2],
+    /// Stored objects by group and resource.
+    pub objects: &'a [(String, String, usize)],
+    /// Name, kind, help and value.
+    pub figures: &'a [(&'static str, &'static str, &'static str, f64)],
+    /// Health checks by name and endpoint.
+    pub checks: &'a [(&'static str, &'static str, bool)],
+    pub version: &'a str,
 }
 
 impl Metrics {
-    pub fn observe(&self, labels: Labels, status: StatusCode, elapsed: Duration) {
-        let mut all = self.series.lock();
-        // Only what exists becomes a series of its own.
-        let known = status != StatusCode::NOT_FOUND || all.contains_key(&labels);
-        let labels = if known && all.len() < MAX_SERIES { labels } else { Labels::other() };
-        let series = all.entry(labels).or_default();
-        *series.by_code.entry(status.as_u16()).or_default() += 1;
-        let seconds = elapsed.as_secs_f64();
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            series.buckets[bucket] += 1;
+    pub fn new(started_seconds: f64) -> Self {
+        Self {
+            requests: Requests::default(),
+            authentication: Decisions::new("success", "error"),
+            authorization: Decisions::new("allowed", "no-opinion"),
+            audit_events: AtomicU64::new(0),
+            started_seconds,
         }
-        series.seconds += seconds;
-        series.count += 1;
     }
 
-    /// The exposition; `gauges` are name, help and value of what is measured elsewhere.
-    pub fn render(&self, gauges: &[(&str, &str, f64)]) -> String {
-        let mut text = String::new();
-        for (name, help, value) in gauges {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        }
-        let all = self.series.lock();
-        let _ = writeln!(text, "# HELP apiserver_request_total Requests by verb, resource and HTTP code.");
-        let _ = writeln!(text, "# TYPE apiserver_request_total counter");
-        for (labels, series) in &*all {
-            for (code, count) in &series.by_code {
-                let _ = writeln!(text, "apiserver_request_total{{code=\"{code}\",{}}} {count}", Shown(labels));
-            }
-        }
-        let name = "apiserver_request_duration_seconds";
-        let _ = writeln!(text, "# HELP {name} Time to answer, in seconds; for a watch, until it began.");
-        let _ = writeln!(text, "# TYPE {name} histogram");
-        for (labels, series) in &*all {
-            let mut sum = 0;
-            for (bound, count) in BUCKETS.iter().zip(series.buckets) {
-                sum += count;
-                let _ = writeln!(text, "{name}_bucket{{{},le=\"{bound}\"}} {sum}", Shown(labels));
-            }
-            let _ = writeln!(text, "{name}_bucket{{{},le=\"+Inf\"}} {}", Shown(labels), series.count);
-            let _ = writeln!(text, "{name}_sum{{{}}} {}", Shown(labels), series.seconds);
-            let _ = writeln!(text, "{name}_count{{{}}} {}", Shown(labels), series.count);
-        }
-        text
+    /// Seconds since 1970.
+    pub fn started_seconds(&self) -> f64 {
+        self.started_seconds
     }
-}
 
-struct Shown<'a>(&'a Labels);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Labels { verb, group, version, resource, subresource, scope } = self.0;
-        for (name, value) in [
-            ("group", group.as_str()),
-            ("resource", resource),
-            ("scope", scope),
-            ("subresource", subresource),
-            ("verb", verb),
-        ] {
-            write!(f, "{name}=\"{}\",", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))?;
+    /// The exposition; `admission` is written by who measures it.
+    pub fn render(&self, around: &Surroundings<'_>, admission: impl FnOnce(&mut String)) -> String {
+        let mut out = String::new();
+        self.requests.write(&mut out);
+        admission(&mut out);
+        self.authentication.write(&mut out, "authentication_attempts", "authentication_duration_seconds");
+        self.authorization.write(&mut out, "authorization_attempts_total", "authorization_duration_seconds");
+        let name = "apiserver_current_inflight_requests";
+        let _ = writeln!(out, "# HELP {name} Requests being handled now.\n# TYPE {name} gauge");
+        for (kind, count) in ["readOnly", "mutating"].iter().zip(around.in_flight) {
+            let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {count}");
         }
-        write!(f, "version=\"{}\"", version.replace(['\\', '"', '\n'], "_"))
+        write_objects(&mut out, around.objects);
+        let events = self.audit_events.load(Relaxed) as f64;
+        let audit = ("apiserver_audit_event_total", "counter", "Lines handed to the audit log.", events);
+        let process = process::figures(self.started_seconds);
+        for (name, kind, help, value) in around.figures.iter().copied().chain([audit]).chain(process) {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+        out.push_str(&render_checks(around.checks));
+        let name = "kubernetes_build_info";
+        let _ = writeln!(out, "# HELP {name} The level of the API that is served, and by what.\n# TYPE {name} gauge");
+        let _ = writeln!(
+            out,
+            "{name}{{build_date=\"\",compiler=\"rustc\",git_commit=\"\",git_tree_state=\"\",git_version=\"{0}\",\
+             go_version=\"\",major=\"1\",minor=\"36\",platform=\"linux\"}} 1",
+            around.version
+        );
+        out
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::{query::Query, target};
-
-    #[test]
-    fn requests_are_counted_by_what_they_asked() {
-        let metrics = Metrics::default();
-        let labels = |path| Labels::of(&Method::GET, &target::resolve(&Method::GET, path, &Query::default()));
-        metrics.observe(labels("/api/v1/namespaces/a/pods"), StatusCode::OK, Duration::from_millis(3));
-        metrics.observe(labels("/api/v1/namespaces/a/pods"), StatusCode::OK, Duration::from_secs(90));
-        metrics.observe(labels("/api/v1/nonsense"), StatusCode::NOT_FOUND, Duration::ZERO);
-        let text = metrics.render(&[("process_resident_memory_bytes", "Memory.", 5.0)]);
-        let pods = "group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\"";
-        for expect in [
-            format!("apiserver_request_total{{code=\"200\",{pods}}} 2"),
-            format!("apiserver_request_duration_seconds_bucket{{{pods},le=\"0.005\"}} 1"),
-            format!("apiserver_request_duration_seconds_bucket{{{pods},le=\"+Inf\"}} 2"),
-            "process_resident_memory_bytes 5".to_owned(),
-        ] {
-            assert!(text.contains(&expect), "{expect}\n{text}");
-        }
-        assert!(!text.contains("nonsense"));
+fn write_objects(out: &mut String, objects: &[(String, String, usize)]) {
+    let name = "apiserver_resource_objects";
+    let _ = writeln!(out, "# HELP {name} Stored objects by resource.\n# TYPE {name} gauge");
+    for (group, resource, count) in objects {
+        let _ = writeln!(out, "{name}{{group=\"{group}\",resource=\"{resource}\"}} {count}");
     }
+    let name = "apiserver_storage_objects";
+    let _ = writeln!(out, "# HELP {name} The same, under its earlier name.\n# TYPE {name} gauge");
+    for (group, resource, count) in objects {
+        let dot = if group.is_empty() { "" } else { "." };
+        let _ = writeln!(out, "{name}{{resource=\"{resource}{dot}{group}\"}} {count}");
+    }
+}
+
+/// `/metrics/slis`: the health checks as numbers.
+pub fn render_checks(checks: &[(&'static str, &'static str, bool)]) -> String {
+    let name = "kubernetes_healthcheck";
+    let mut out = format!("# HELP {name} Whether a health check passes.\n# TYPE {name} gauge\n");
+    for (check, endpoint, passes) in checks {
+        let _ = writeln!(out, "{name}{{name=\"{check}\",type=\"{endpoint}\"}} {}", u8::from(*passes));
+    }
+    out
 }

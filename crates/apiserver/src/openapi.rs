@@ -4,6 +4,7 @@
 //! A document is made when it is first asked for, one schema and one path at a time, and kept only
 //! compressed. Made of version 3; version 2 is derived from it.
 
+mod pages;
 mod parameters;
 mod paths;
 mod protobuf;
@@ -29,10 +30,13 @@ use parking_lot::Mutex;
 use ring::digest::{Context, SHA256, digest};
 use serde_json::{Value, json};
 
+use pages::Page;
+
 /// The OpenAPI documents of one registry.
 #[derive(Debug)]
 pub struct OpenApi {
     rows: BTreeMap<Box<str>, Vec<Row>>,
+    pages: BTreeMap<Box<str>, Page>,
     /// What identifies the content of each document, by its path below `/openapi/v3/`.
     hashes: OnceLock<BTreeMap<Box<str>, Box<str>>>,
     rendered: Mutex<HashMap<(Box<str>, Encoding), Rendered>>,
@@ -119,7 +123,8 @@ impl OpenApi {
             let row = Row { resource: Arc::clone(resource), schema: schema(resource) };
             rows.entry(v3::document_path(resource).into()).or_default().push(row);
         }
-        Self { rows, hashes: OnceLock::new(), rendered: Mutex::default() }
+        let pages = pages::pages(registry.groups().map(|group| &*group.name));
+        Self { rows, pages, hashes: OnceLock::new(), rendered: Mutex::default() }
     }
 
     /// The documents of a registry that came after this one; what did not change is not made again.
@@ -144,9 +149,12 @@ impl OpenApi {
 
     /// The document at `/openapi/v3/PATH`: `api/v1`, `apis/apps/v1`.
     pub fn v3(&self, path: &str, encoding: Encoding) -> Option<Arc<Document>> {
-        let rows = self.rows.get(path)?;
         let hash = self.hash(path)?;
-        let render = || v3::render(path, &rows.iter().collect::<Vec<_>>(), &Published::unpack(), encoding);
+        let render = || match (self.rows.get(path), self.pages.get(path)) {
+            (Some(rows), _) => v3::render(path, &rows.iter().collect::<Vec<_>>(), &Published::unpack(), encoding),
+            (None, Some(page)) => v3::render_page(path, page, &Published::unpack(), encoding),
+            (None, None) => Vec::new(),
+        };
         Some(self.cached(path, hash, SpecVersion::V3, encoding, render))
     }
 
@@ -155,7 +163,7 @@ impl OpenApi {
         let all: String = self.hashes().values().map(|hash| &**hash).collect();
         let hash = hexadecimal(digest(&SHA256, all.as_bytes()).as_ref());
         let rows: Vec<&Row> = self.rows.values().flatten().collect();
-        let render = || v2::render(&rows, &Published::unpack(), encoding);
+        let render = || v2::render(&rows, &self.pages, &Published::unpack(), encoding);
         self.cached(V2, &hash, SpecVersion::V2, encoding, render)
     }
 
@@ -182,7 +190,9 @@ impl OpenApi {
         self.hashes.get_or_init(|| {
             let build = digest(&SHA256, COMPRESSED);
             let hash = |rows: &Vec<Row>| hexadecimal(hash(build.as_ref(), rows).as_ref());
-            self.rows.iter().map(|(path, rows)| (path.clone(), hash(rows).into())).collect()
+            let of_page = |path: &str| hexadecimal(digest(&SHA256, &[build.as_ref(), path.as_bytes()].concat()).as_ref());
+            let rows = self.rows.iter().map(|(path, rows)| (path.clone(), hash(rows).into()));
+            rows.chain(self.pages.keys().map(|path| (path.clone(), of_page(path).into()))).collect()
         })
     }
 }

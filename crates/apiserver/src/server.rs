@@ -10,7 +10,7 @@ use std::{
 
 use api::{
     registry::{self, Registry, RuntimeConfig},
-    resource::Resource,
+    resource::{Resource, Verbs},
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -31,9 +31,10 @@ use crate::{
     http::{
         listener::{self, Answer, BodyError, Handler, Peer},
         load::Load,
+        paths::git_version,
     },
     identity::User,
-    metrics::Metrics,
+    metrics::{Metrics, Surroundings},
     openapi::OpenApi,
     pki::{self, Pki},
     upkeep,
@@ -87,6 +88,8 @@ pub struct Server {
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
     pub(crate) load: Load,
+    /// How the server was started, for who asks.
+    pub(crate) flags: Vec<(&'static str, String)>,
     documents: ArcSwap<Documents>,
     address: SocketAddr,
     /// Told after certificates were renewed.
@@ -143,7 +146,8 @@ impl Server {
         });
         let server = Arc::new(Server {
             audit,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(engine.clock.now().as_millisecond() as f64 / 1000.0),
+            flags: flags(&config),
             load: Load::default(),
             documents: ArcSwap::from_pointee(Documents::new(&engine, registry, address)),
             address,
@@ -182,6 +186,9 @@ impl Server {
         let mut checks = vec![("ping", Ok(())), ("log", Ok(())), ("etcd", Ok(()))];
         if ready {
             let down = self.stop.is_cancelled();
+            // What the server follows was read before it began to listen.
+            checks.push(("informer-sync", Ok(())));
+            checks.push(("etcd-readiness", Ok(())));
             checks.push(("shutdown", if down { Err("process is shutting down".to_owned()) } else { Ok(()) }));
         }
         checks
@@ -192,11 +199,29 @@ impl Server {
     }
 
     pub(crate) fn render_metrics(&self) -> String {
-        let memory = resident_bytes().unwrap_or(0);
-        self.metrics.render(&[
-            ("process_resident_memory_bytes", "Resident memory size in bytes.", memory as f64),
-            ("coracle_store_revision", "The revision of the last commit.", self.engine.store.revision() as f64),
-        ])
+        let snapshot = self.engine.store.snapshot();
+        let registry = self.engine.registry.load();
+        let mut objects: Vec<(String, String, usize)> = Vec::new();
+        for group in registry.groups() {
+            for row in group.versions.iter().flat_map(|version| version.rows()) {
+                let name = (group.name.to_string(), row.plural.to_string());
+                // What two groups or versions show of the same objects is counted once.
+                let is_stored = *row.storage.api_version == *row.api_version();
+                if is_stored && row.verbs.contains(Verbs::WATCH) {
+                    let count = snapshot.range(&format!("{}/", row.storage.topic), None).count();
+                    objects.push((name.0, name.1, count));
+                }
+            }
+        }
+        let revision = ("coracle_store_revision", "gauge", "The revision of the last commit.", snapshot.revision() as f64);
+        let around = Surroundings {
+            in_flight: self.load.in_flight(),
+            objects: &objects,
+            figures: &[revision],
+            checks: &self.all_checks(),
+            version: &git_version(),
+        };
+        self.metrics.render(&around, |out| self.engine.admission.write_durations(out))
     }
 }
 
@@ -286,9 +311,16 @@ fn create_directory(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path).map_err(|source| StartError::Directory { path: path.to_owned(), source })
 }
 
-fn resident_bytes() -> Option<u64> {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * 4096)
+fn flags(config: &Config) -> Vec<(&'static str, String)> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
+    vec![
+        ("advertise", format!("[{}]", config.advertise.join(","))),
+        ("api-port", config.bind.port().to_string()),
+        ("audit-log", path(&config.audit_log)),
+        ("bind-address", config.bind.ip().to_string()),
+        ("data-dir", config.data_dir.display().to_string()),
+        ("service-cidr", config.service_cidr.clone()),
+    ]
 }
 
 fn host_name() -> String {

@@ -19,17 +19,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::policy::{POLICIES, typecheck},
+    api_services,
     authz::aggregation,
     cluster::Cluster,
     crd::{
         row,
         status::{self, Need, UsedNames},
     },
-    engine::{Caller, Engine, Target, delete::DeleteOptions, list::ListOptions, patch::Change},
+    engine::{Caller, Engine, Target, delete::DeleteOptions, options::ListOptions, patch::Change},
     identity::User,
 };
 
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 
 /// What failed is tried again after this time, or after the next change.
@@ -42,8 +44,14 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
     if let Err(status) = service_accounts(engine).await {
         tracing::warn!(message = status.message, "default service accounts could not be created");
     }
+    if let Err(status) = api_services::reconcile(engine, &server()).await {
+        tracing::warn!(message = status.message, "APIServices could not be created");
+    }
     vec![
         tokio::spawn(follow(Arc::clone(engine), DEFINITIONS, stop.clone(), |engine| Box::pin(definitions(engine)))),
+        tokio::spawn(follow(Arc::clone(engine), API_SERVICES, stop.clone(), |engine| {
+            Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
+        })),
         tokio::spawn(follow(Arc::clone(engine), CLUSTER_ROLES, stop.clone(), |engine| Box::pin(cluster_roles(engine)))),
         tokio::spawn(follow(Arc::clone(engine), POLICIES, stop.clone(), |engine| Box::pin(policies(engine)))),
         tokio::spawn(follow(Arc::clone(engine), "namespaces", stop.clone(), |engine| {
@@ -125,7 +133,7 @@ async fn definitions(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
         }
     }
     install(&engine);
-    result.map(|()| holding)
+    result.and(api_services::reconcile(&engine, &server()).await).map(|()| holding)
 }
 
 async fn keep_in_step(engine: &Arc<Engine>, all: &[Arc<Value>], definition: &Value) -> Result<Option<String>, Status> {

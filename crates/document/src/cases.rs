@@ -187,6 +187,7 @@ fn parse_field(types: &mut Types, name: &str, text: &str) -> Field {
     let of = words.next().unwrap();
     let id = parse_type(types, of);
     let mut field = Field::new(name, id);
+    field.always_there = default.as_ref().and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
     field.default = default;
     let mut patch = ListPatch::Replace;
     while let Some(word) = words.next() {

@@ -117,6 +117,9 @@ pub struct Field {
     pub nullable: bool,
     /// Filled in where the field is absent.
     pub default: Option<Value>,
+    /// An object that is part of the one it lies in (built-in kinds: a Go struct without a pointer). It is there even
+    /// where nobody gave it, so nobody owns that it is.
+    pub always_there: bool,
     /// `x-kubernetes-patch-strategy` of an object or map field.
     pub patch: ObjectPatch,
     /// An empty string, list or map, a zero or a false is the same as an absent field (built-in kinds:
@@ -238,6 +241,7 @@ impl Field {
             required: false,
             nullable: false,
             default: None,
+            always_there: false,
             patch: ObjectPatch::default(),
             omit_empty: true,
         }

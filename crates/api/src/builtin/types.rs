@@ -87,6 +87,7 @@ impl<'a> Reader<'a> {
             let (flags, words) = rest.split_once(' ').unwrap_or_default();
             let mut field = Field::new(name, self.anonymous(words));
             field.omit_empty = flags.contains('o');
+            field.always_there = flags.contains('s');
             field.default = default;
             field.patch = match flags {
                 flags if flags.contains('k') => ObjectPatch::RetainKeys,

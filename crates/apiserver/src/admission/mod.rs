@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod default_class;
 pub mod device;
 pub mod draft;
+mod durations;
 pub mod escalation;
 pub mod expressions;
 pub mod limit_ranger;
@@ -39,6 +40,9 @@ use api::{
 };
 use serde_json::Value;
 use stdx::{Clock, Random};
+use tokio::time::Instant;
+
+use durations::{Durations, Step};
 
 use draft::Draft;
 
@@ -70,6 +74,7 @@ pub struct Request<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Operation {
     Create,
     Update,
@@ -110,6 +115,11 @@ impl Request<'_> {
 pub trait Plugin: Send + Sync {
     fn name(&self) -> &'static str;
 
+    /// The chain that stands inside this plug-in, where there is one.
+    fn inner(&self) -> Option<&Chain> {
+        None
+    }
+
     async fn mutate(&self, _request: &mut Request<'_>, _cluster: &dyn Cluster) -> Result<(), Status> {
         Ok(())
     }
@@ -121,26 +131,52 @@ pub trait Plugin: Send + Sync {
 
 /// The plug-ins of one server, in their order.
 #[derive(Default)]
-pub struct Chain(Vec<Box<dyn Plugin>>);
+pub struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+    /// How long each took; in the order of the plug-ins.
+    durations: Vec<Durations>,
+}
 
 impl Chain {
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
-        Self(plugins)
+        let durations = plugins.iter().map(|_| Durations::default()).collect();
+        Self { plugins, durations }
     }
 
     /// Lets every plug-in change the object.
     pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
-        for plugin in &self.0 {
-            plugin.mutate(request, cluster).await?;
+        for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
+            let started = Instant::now();
+            let result = plugin.mutate(request, cluster).await;
+            durations.observe(Step::Admit, request.operation, result.is_err(), started.elapsed());
+            result?;
         }
         Ok(())
     }
 
     pub async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
-        for plugin in &self.0 {
-            plugin.validate(request, cluster).await?;
+        for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
+            let started = Instant::now();
+            let result = plugin.validate(request, cluster).await;
+            durations.observe(Step::Validate, request.operation, result.is_err(), started.elapsed());
+            result?;
         }
         Ok(())
+    }
+
+    /// How long the plug-ins took, as metrics.
+    pub fn write_durations(&self, out: &mut String) {
+        durations::write_head(out);
+        self.write_own_durations(out);
+    }
+
+    fn write_own_durations(&self, out: &mut String) {
+        for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
+            durations.write(out, plugin.name());
+            if let Some(inner) = plugin.inner() {
+                inner.write_own_durations(out);
+            }
+        }
     }
 }
 

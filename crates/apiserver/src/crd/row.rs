@@ -7,7 +7,7 @@ use api::{
     resource::{Cell, Column, Resource, ScalePaths, Scope, SelectableField, Storage, StoredSchema, Subresource, Verbs},
     strategy::Strategy,
 };
-use document::{TypeId, Types};
+use document::{TypeId, Types, jsonpath};
 use serde_json::Value;
 
 use super::schema::{Schema, Validator};
@@ -138,13 +138,21 @@ fn columns(version: &Value) -> Vec<Column> {
         cell: Cell::Name,
     }];
     let own = version["additionalPrinterColumns"].as_array().map_or(&[][..], Vec::as_slice);
+    let described = |column: &Value| match column["description"].as_str() {
+        None | Some("") => {
+            let path = column["jsonPath"].as_str().unwrap_or_default();
+            format!("Custom resource definition column (in JSONPath format): {path}").into()
+        }
+        Some(text) => Box::<str>::from(text),
+    };
     columns.extend(own.iter().map(|column| Column {
         name: text(column, "name"),
         kind: text(column, "type"),
         format: text(column, "format"),
-        description: text(column, "description"),
+        description: described(column),
         priority: u8::try_from(column["priority"].as_i64().unwrap_or(0).clamp(0, 255)).unwrap_or(0),
-        cell: Cell::Path(text(column, "jsonPath")),
+        // A path that cannot be read was refused when the definition was written.
+        cell: column["jsonPath"].as_str().and_then(|path| jsonpath::compile(path).ok()).map_or(Cell::Nothing, Cell::Path),
     }));
     if own.is_empty() {
         columns.push(Column {

@@ -33,7 +33,7 @@ fn version(version: &Version) -> Value {
 fn resource(row: &Resource) -> Value {
     let mut entry = json!({
         "resource": row.plural,
-        "responseKind": kind(&row.group, &row.version, &row.kind),
+        "responseKind": own_kind(row),
         "scope": if row.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
         "verbs": row.verbs.names().collect::<Vec<_>>(),
@@ -52,9 +52,14 @@ fn resource(row: &Resource) -> Value {
 fn subresource(row: &Resource, part: &Subresource) -> Value {
     let response = match &part.body {
         Some((group, version, name)) => kind(group, version, name),
-        None => kind(&row.group, &row.version, &row.kind),
+        None => own_kind(row),
     };
     json!({"subresource": part.name, "responseKind": response, "verbs": part.verbs.names().collect::<Vec<_>>()})
+}
+
+/// Without a group and version the kind is that of the list it stands in; upstream says so of built-in kinds.
+fn own_kind(row: &Resource) -> Value {
+    if row.custom.is_some() { kind(&row.group, &row.version, &row.kind) } else { kind("", "", &row.kind) }
 }
 
 fn kind(group: &str, version: &str, kind: &str) -> Value {

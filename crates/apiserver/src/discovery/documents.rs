@@ -61,12 +61,12 @@ pub fn resource_list(group: &Group, version: &str) -> Option<Value> {
     }
     let group_version =
         if group.name.is_empty() { version.name.to_string() } else { format!("{}/{}", group.name, version.name) };
-    Some(json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version,
-        "resources": resources,
-    }))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
+    // That of the core group has never had one.
+    if !group.name.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 fn resource(row: &Resource) -> Value {

@@ -10,7 +10,7 @@ use store::{CommitError, Durability};
 
 use super::{
     Caller, Engine, Target, Written, document_of,
-    list::ListOptions,
+    options::ListOptions,
     write::{commit_error, replacement},
 };
 use crate::admission;

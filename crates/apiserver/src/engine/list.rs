@@ -10,7 +10,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use store::{Entry, ReadError, Snapshot};
 
-use super::{Engine, Target, document_of, object::Stored};
+use super::{
+    Engine, Target, document_of,
+    object::Stored,
+    options::{Freshness, ListOptions},
+};
 use crate::http::query::Query;
 
 /// Which objects of a collection a client wants to see.
@@ -18,25 +22,6 @@ use crate::http::query::Query;
 pub struct Selection {
     pub labels: LabelSelector,
     pub fields: FieldSelector,
-}
-
-/// How fresh, and how much (KEP-365, KEP-1904).
-#[derive(Debug, Clone, Default)]
-pub struct ListOptions {
-    pub selection: Selection,
-    /// 0: no limit.
-    pub limit: usize,
-    pub continue_token: Option<String>,
-    pub revision: Freshness,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Freshness {
-    /// Everything acknowledged before the request.
-    #[default]
-    MostRecent,
-    NotOlderThan(u64),
-    Exact(u64),
 }
 
 /// One page of a list.
@@ -112,70 +97,6 @@ impl Selection {
             }
         }
     }
-}
-
-impl ListOptions {
-    pub fn parse(query: &Query) -> Result<Self, Status> {
-        let selection = Selection::parse(query)?;
-        let limit = query.integer("limit")?.unwrap_or(0);
-        let limit = usize::try_from(limit).unwrap_or(0);
-        let continue_token = query.text("continue").map(str::to_owned);
-        let version = query.text("resourceVersion");
-        let matching = query.text("resourceVersionMatch");
-        let revision = freshness(version, matching, continue_token.is_some(), limit)?;
-        Ok(Self { selection, limit, continue_token, revision })
-    }
-}
-
-fn freshness(
-    version: Option<&str>,
-    matching: Option<&str>,
-    continues: bool,
-    limit: usize,
-) -> Result<Freshness, Status> {
-    let forbidden = |detail: &str| {
-        Status::invalid(
-            api::status::Subject { group: "meta.k8s.io", resource: "ListOptions", name: "" },
-            &vec![api::field::FieldError::forbidden(&api::field::Path::new("resourceVersionMatch"), detail)],
-        )
-    };
-    if matching.is_some() {
-        if continues {
-            return Err(forbidden("resourceVersionMatch is forbidden when continue is provided"));
-        }
-        if version.is_none() {
-            return Err(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
-        }
-    }
-    let number = match version {
-        None => return Ok(Freshness::MostRecent),
-        Some(text) => text.parse::<u64>().map_err(|_| invalid_version(text))?,
-    };
-    if continues && number != 0 {
-        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
-    }
-    match matching {
-        Some("Exact") if number == 0 => {
-            Err(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
-        }
-        Some("Exact") => Ok(Freshness::Exact(number)),
-        Some("NotOlderThan") => Ok(Freshness::NotOlderThan(number)),
-        Some(other) => Err(Status::invalid(
-            api::status::Subject { group: "meta.k8s.io", resource: "ListOptions", name: "" },
-            &vec![api::field::FieldError::not_supported(
-                &api::field::Path::new("resourceVersionMatch"),
-                other,
-                &["Exact", "NotOlderThan", ""],
-            )],
-        )),
-        // A limit with a version and no match asks for that very version (KEP-1904's legacy rule).
-        None if limit > 0 && number > 0 => Ok(Freshness::Exact(number)),
-        None => Ok(Freshness::NotOlderThan(number)),
-    }
-}
-
-pub fn invalid_version(text: &str) -> Status {
-    Status::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
 }
 
 impl Engine {

@@ -113,7 +113,7 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
         return Ok(());
     }
     if asked.parse::<u64>().is_err() {
-        return Err(super::list::invalid_version(&asked));
+        return Err(super::options::invalid_version(&asked));
     }
     if asked == stored { Ok(()) } else { Err(Status::modified(target.subject())) }
 }

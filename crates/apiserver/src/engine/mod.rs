@@ -12,6 +12,7 @@ mod eviction;
 pub mod list;
 pub mod metadata;
 pub mod object;
+pub mod options;
 pub mod patch;
 mod scale;
 pub mod special;

@@ -14,10 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine, Target, document_of,
-    list::{Selection, invalid_version},
+    list::Selection,
     object::Stored,
+    options::{Freshness, Start, WatchOptions},
 };
-use crate::http::{body::CHUNK_BYTES, query::Query, render::View};
+use crate::{
+    http::{body::CHUNK_BYTES, render::View},
+    metrics::requests::Running,
+};
 
 /// Between two bookmarks (KEP-956 promises no interval; upstream sends one a minute).
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -26,78 +30,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// What an event adds to its object, at most.
 const FRAME_BYTES: usize = 40;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
-#[derive(Debug, Clone)]
-pub struct WatchOptions {
-    pub selection: Selection,
-    pub start: Start,
-    pub bookmarks: bool,
-    pub timeout: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// After this revision.
-    After(u64),
-    /// First all objects as they are now, then what happens.
-    WithState,
-    /// The same, with a bookmark where the state ends (`sendInitialEvents`, KEP-3157).
-    WithMarkedState(u64),
-    /// Only what happens from now on (`sendInitialEvents=false` without a revision).
-    Now,
-}
-
-impl WatchOptions {
-    pub fn parse(query: &Query) -> Result<Self, Status> {
-        let forbidden = |field: &'static str, detail: &str| {
-            let subject = api::status::Subject { group: "meta.k8s.io", resource: "ListOptions", name: "" };
-            Status::invalid(subject, &vec![api::field::FieldError::forbidden(&api::field::Path::new(field), detail)])
-        };
-        let bookmarks = query.is_true("allowWatchBookmarks");
-        let initial = query.boolean("sendInitialEvents");
-        let matching = query.text("resourceVersionMatch");
-        let revision = match query.text("resourceVersion") {
-            None => 0,
-            Some(text) => text.parse::<u64>().map_err(|_| invalid_version(text))?,
-        };
-        match (initial, matching) {
-            (None, Some(_)) => {
-                return Err(forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                ));
-            }
-            (Some(_), None) => {
-                return Err(forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-            }
-            (Some(_), Some(other)) if other != "NotOlderThan" => {
-                return Err(forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-            }
-            (Some(true), _) if !bookmarks => {
-                return Err(forbidden(
-                    "sendInitialEvents",
-                    "sendInitialEvents requires setting allowWatchBookmarks to true",
-                ));
-            }
-            _ => {}
-        }
-        let start = match (initial, revision) {
-            (Some(true), revision) => Start::WithMarkedState(revision),
-            (Some(false), 0) => Start::Now,
-            (None, 0) => Start::WithState,
-            (_, revision) => Start::After(revision),
-        };
-        let timeout = query.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
-        let timeout = timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        Ok(Self { selection: Selection::parse(query)?, start, bookmarks, timeout })
-    }
-}
 
 /// A running watch; yields chunks of newline-separated events until it ends.
 pub struct Watcher {
@@ -116,10 +48,18 @@ pub struct Watcher {
     caught_up: u64,
     batch: Vec<Arc<Event>>,
     stop: CancellationToken,
+    /// Where the watch and its events are counted.
+    running: Running,
 }
 
 impl Engine {
-    pub fn watch(&self, target: Target, options: WatchOptions, view: View) -> Result<Watcher, Status> {
+    pub fn watch(
+        &self,
+        target: Target,
+        options: WatchOptions,
+        view: View,
+        running: Running,
+    ) -> Result<Watcher, Status> {
         options.selection.check(&target)?;
         let now = Instant::now();
         let timeout = options.timeout.unwrap_or_else(|| {
@@ -138,6 +78,7 @@ impl Engine {
             caught_up: 0,
             batch: Vec::new(),
             stop: self.stop.clone(),
+            running,
             target,
         };
         let (after, with_state) = match options.start {
@@ -145,8 +86,8 @@ impl Engine {
             Start::Now => (self.store.revision(), false),
             Start::WithState => (0, true),
             Start::WithMarkedState(revision) => {
-                self.snapshot_for(super::list::Freshness::NotOlderThan(revision))?;
-                watcher.mark_state_end = true;
+                self.snapshot_for(Freshness::NotOlderThan(revision))?;
+                watcher.mark_state_end = options.bookmarks;
                 (0, true)
             }
         };
@@ -211,7 +152,11 @@ impl Watcher {
             }
             chunk.reserve(self.batch.iter().map(|event| event.entry.value.len() + FRAME_BYTES).sum());
             for event in std::mem::take(&mut self.batch) {
+                let before = chunk.len();
                 self.write_event(&mut chunk, &event);
+                if chunk.len() > before {
+                    self.running.series().told(chunk.len() - before);
+                }
             }
             if is_bookmark_due {
                 write_bookmark(&mut chunk, &self.view, self.caught_up, false);
@@ -223,7 +168,9 @@ impl Watcher {
     /// Writes a part of the initial state; false where there is none left.
     fn write_state(&mut self, chunk: &mut Vec<u8>) -> bool {
         for entry in self.state.by_ref() {
+            let before = chunk.len();
             write(chunk, &mut self.view, "ADDED", &entry);
+            self.running.series().told(chunk.len() - before);
             if chunk.len() >= CHUNK_BYTES {
                 return true;
             }

@@ -21,6 +21,8 @@ pub struct Load {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    /// Of reads and writes.
+    bounds: [usize; 2],
 }
 
 /// A place among those that are served; given back when dropped.
@@ -38,7 +40,7 @@ impl Default for Load {
 impl Load {
     fn within(reads: usize, writes: usize, watches: usize) -> Self {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Self { reads: semaphore(reads), writes: semaphore(writes), watches: semaphore(watches) }
+        Self { reads: semaphore(reads), writes: semaphore(writes), watches: semaphore(watches), bounds: [reads, writes] }
     }
 
     /// Waits for a place for a request with this verb; for a watch, which keeps it, there is no waiting.
@@ -50,6 +52,11 @@ impl Load {
             _ => self.wait(&self.writes).await.ok_or_else(refused)?,
         };
         Ok(Place { _permit: permit })
+    }
+
+    /// Reads and writes that have a place now.
+    pub fn in_flight(&self) -> [usize; 2] {
+        [self.bounds[0] - self.reads.available_permits(), self.bounds[1] - self.writes.available_permits()]
     }
 
     async fn wait(&self, semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {

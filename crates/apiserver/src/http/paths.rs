@@ -6,9 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use serde_json::{Value, json};
 
 use super::{
-    body::Body, compress::accepts_gzip, negotiate::Format, pipeline::method_not_allowed, query::Query, render,
+    body::Body, compress::accepts_gzip, negotiate::Format, pipeline::{accepted, method_not_allowed}, query::Query, render,
 };
 use crate::{
+    metrics,
     openapi::{self, Encoding, SpecVersion},
     server::Server,
 };
@@ -19,29 +20,80 @@ pub const MINOR: &str = "36";
 /// The oldest level whose objects and clients are understood throughout, as upstream has it.
 const MIN_COMPATIBLE_MINOR: &str = "35";
 const PATCH_LEVEL: &str = "0";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// What stands above pages that are made for people.
+const FOR_PEOPLE: &str = "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility \
+                          guarantees and is for debugging purposes only.";
+
+/// The endpoints of health checks.
+const HEALTH: [&str; 3] = ["healthz", "livez", "readyz"];
 
 impl Server {
     pub(crate) fn paths(&self, parts: &Parts, path: &str, query: &Query) -> Result<Response<Body>, Status> {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Err(method_not_allowed());
         }
-        let trimmed = path.trim_end_matches('/');
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
         match trimmed {
             "" => Ok(json_value(&json!({"paths": self.known_paths()}))),
             "/version" => Ok(json_value(&version())),
-            "/metrics" => Ok(text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.render_metrics())),
-            "/openid/v1/jwks" => Ok(with_type(json_value(&self.engine.authority.jwks()), "application/jwk-set+json")),
+            "/metrics" => Ok(text(StatusCode::OK, METRICS_TYPE, self.render_metrics())),
+            "/openid/v1/jwks" => {
+                Ok(for_an_hour(with_type(json_value(&self.engine.authority.jwks()), "application/jwk-set+json")))
+            }
             "/.well-known/openid-configuration" => {
                 let jwks_uri = format!("https://{}/openid/v1/jwks", self.address());
-                Ok(json_value(&self.engine.authority.openid_configuration(&jwks_uri)))
+                Ok(for_an_hour(json_value(&self.engine.authority.openid_configuration(&jwks_uri))))
             }
-            _ if is_health(trimmed) => Ok(self.health(trimmed, query)),
+            // Upstream's health checks have no other path.
+            _ if is_health(trimmed) => Ok(if trimmed == path { self.health(trimmed, query) } else { page_not_found() }),
+            "/metrics/slis" => Ok(text(StatusCode::OK, METRICS_TYPE, self.render_checks())),
+            "/statusz" => Ok(text(StatusCode::OK, PLAIN, self.status_page())),
+            "/flagz" => Ok(text(StatusCode::OK, PLAIN, self.flags_page())),
             _ if trimmed == "/openapi/v2" || trimmed.starts_with("/openapi/v3") => {
                 self.openapi(trimmed, query, &parts.headers)
             }
             _ if trimmed.starts_with("/api") => self.discovery(trimmed, &parts.headers),
-            _ => Err(Status::no_such_path()),
+            _ => Ok(page_not_found()),
         }
+    }
+
+    fn render_checks(&self) -> String {
+        metrics::render_checks(&self.all_checks())
+    }
+
+    /// Every health check at every endpoint, and whether it passes.
+    pub(crate) fn all_checks(&self) -> Vec<(&'static str, &'static str, bool)> {
+        let at = |endpoint: &'static str| {
+            let checks = self.checks(endpoint == "readyz").into_iter();
+            checks.map(move |(name, result)| (name, endpoint, result.is_ok()))
+        };
+        HEALTH.into_iter().flat_map(at).collect()
+    }
+
+    /// `/statusz`: since when this has been running, and what.
+    fn status_page(&self) -> String {
+        let started = jiff::Timestamp::from_second(self.metrics.started_seconds() as i64).unwrap_or_default();
+        let up = self.engine.now_seconds() - started.as_second();
+        format!(
+            "\napiserver statusz\n{FOR_PEOPLE}\n\nStarted  {}\nUp  {} hr {:02} min {:02} sec\nBinary version  \
+             {MAJOR}.{MINOR}\nEmulation version  {MAJOR}.{MINOR}\nPaths  /flagz /healthz /livez /metrics /readyz /statusz \
+             /version\n",
+            started.strftime("%a %b %e %H:%M:%S UTC %Y"),
+            up / 3600,
+            up / 60 % 60,
+            up % 60,
+        )
+    }
+
+    /// `/flagz`: how this was started.
+    fn flags_page(&self) -> String {
+        let mut page = format!("\napiserver flagz\n{FOR_PEOPLE}\n");
+        for (name, value) in &self.flags {
+            page.push_str(&format!("{name}: {value}\n"));
+        }
+        page
     }
 
     fn known_paths(&self) -> Vec<String> {
@@ -52,18 +104,34 @@ impl Server {
             paths.push(format!("/apis/{}", group.name));
             paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
         }
-        let rest =
-            ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+        let rest = [
+            "/flagz", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
+            "/readyz", "/statusz", "/version",
+        ];
         paths.extend(rest.map(String::from));
+        for endpoint in HEALTH {
+            paths.extend(self.checks(endpoint == "readyz").iter().map(|(name, _)| format!("/{endpoint}/{name}")));
+        }
+        paths.sort();
         paths
     }
 
     fn discovery(&self, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
         let documents = self.documents();
         let accept = header_text(headers, header::ACCEPT);
-        let document = documents.discovery.document(path, accept).ok_or_else(Status::no_such_path)?;
+        let Some(document) = documents.discovery.document(path, accept) else { return Ok(page_not_found()) };
+        // The aggregated form has been negotiated already; the plain one comes in any format objects come in.
+        let is_plain = document.etag.is_none();
+        let format = if is_plain { accepted(headers)?.format } else { Format::Json };
+        if format == Format::Yaml {
+            let value: Value = serde_json::from_slice(&document.body).unwrap_or_default();
+            return Ok(render::value(StatusCode::OK, format, &value));
+        }
         let body = || Bytes::copy_from_slice(&document.body);
         let mut response = tagged(headers, document.etag.as_deref(), document.content_type, body);
+        if !is_plain {
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        }
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
         Ok(response)
     }
@@ -125,23 +193,31 @@ impl Server {
             }
         }
         if !found {
-            return text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into());
+            return page_not_found();
         }
-        let plain = "text/plain; charset=utf-8";
         if !healthy {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, plain, format!("{report}{endpoint} check failed\n"));
+            return text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{report}{endpoint} check failed\n"));
         }
         if query.get("verbose").is_some() {
-            return text(StatusCode::OK, plain, format!("{report}{endpoint} check passed\n"));
+            return text(StatusCode::OK, PLAIN, format!("{report}{endpoint} check passed\n"));
         }
-        text(StatusCode::OK, plain, "ok".into())
+        text(StatusCode::OK, PLAIN, "ok".into())
     }
 }
 
 fn is_health(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz"]
-        .iter()
-        .any(|known| path == *known || path.strip_prefix(known).is_some_and(|rest| rest.starts_with('/')))
+    let path = path.strip_prefix('/').unwrap_or(path);
+    HEALTH.iter().any(|known| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// What answers for a path that nobody serves.
+pub fn page_not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n".into())
+}
+
+/// `gitVersion`: the level that is served, and by which release.
+pub fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.{PATCH_LEVEL}+coracle-{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn version() -> Value {
@@ -152,7 +228,7 @@ fn version() -> Value {
         "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MIN_COMPATIBLE_MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.{PATCH_LEVEL}+coracle-{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": git_version(),
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -168,6 +244,12 @@ fn version() -> Value {
 
 fn json_value(value: &Value) -> Response<Body> {
     render::value(StatusCode::OK, Format::Json, value)
+}
+
+/// Keys change seldom, and whoever checks tokens may keep them.
+fn for_an_hour(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
 }
 
 fn with_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {

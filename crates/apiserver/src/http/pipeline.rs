@@ -4,8 +4,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use api::status::{Status, Subject};
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use api::{status::Status, syntax};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
@@ -13,6 +13,7 @@ use super::{
     body::Body,
     listener::{Handler, Peer, RequestBody},
     negotiate::{self, Accepted, Format},
+    paths::page_not_found,
     query::Query,
     target::{self, ResourceTarget},
     verbs::{self, Call},
@@ -21,7 +22,7 @@ use crate::{
     authz,
     engine::Target,
     identity::{self, Attributes, User},
-    metrics::Labels,
+    metrics::requests::Labels,
     server::Server,
 };
 
@@ -39,9 +40,9 @@ impl Handler for Server {
             let started = Instant::now();
             let query = Query::parse(parts.uri.query().unwrap_or_default());
             let target = target::resolve(&parts.method, parts.uri.path(), &query);
-            let labels = Labels::of(&parts.method, &target);
+            let labels = Labels::of(&parts.method, &target, parts.uri.path(), &query, is_apply(&parts));
             let mut audit = self.audit.begin(&parts, &peer, &target, self.engine.clock.now());
-            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit).await;
+            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit, labels).await;
             let mut response = match answer {
                 Ok(response) => response,
                 Err(status) => {
@@ -56,7 +57,13 @@ impl Handler for Server {
                 .insert("audit-id", HeaderValue::from_str(audit.id()).unwrap_or(HeaderValue::from_static("unknown")));
             headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
             self.audit.end(audit, response.status(), self.engine.clock.now());
-            self.metrics.observe(labels, response.status(), started.elapsed());
+            let bytes = http_body::Body::size_hint(response.body()).exact();
+            let exists = response.status() != StatusCode::NOT_FOUND;
+            self.metrics.requests.series(labels, exists && self.is_served(&target)).answered(
+                response.status(),
+                started.elapsed(),
+                bytes,
+            );
             super::compress::response(&parts.headers, &peer, response)
         })
     }
@@ -71,16 +78,18 @@ impl Server {
         target: &target::Target,
         peer: &Peer,
         audit: &mut crate::audit::Record,
+        labels: Labels<'_>,
     ) -> Result<Response<Body>, Status> {
-        if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > MAX_URI_BYTES {
-            return Err(Status::new(414, "BadRequest", "the request URI is too long"));
-        }
+        check_form(parts, &query)?;
         let user = self.admit_user(parts, &query, target, peer, audit)?;
         match target {
             target::Target::Path => self.paths(parts, parts.uri.path(), &query),
             target::Target::Resource(asked) => {
+                if self.engine.registry.load().group(&asked.group).is_none() {
+                    return Ok(page_not_found());
+                }
                 let target = self.resolve(asked)?;
-                let accepted = accepted(parts)?;
+                let accepted = accepted(&parts.headers)?;
                 let place = self.load.place(asked.verb).await?;
                 let engine = Arc::clone(&self.engine);
                 let headers = parts.headers.clone();
@@ -94,10 +103,23 @@ impl Server {
                     headers,
                     accepted,
                     body: std::mem::take(body),
+                    series: self.metrics.requests.series(labels, true),
                     annotations: audit.annotations.clone(),
                 }
                 .answer()
                 .await
+            }
+        }
+    }
+
+    /// Whether there is such a path or resource at all; only that is counted by itself.
+    fn is_served(&self, target: &target::Target) -> bool {
+        match target {
+            target::Target::Path => true,
+            target::Target::Resource(asked) => {
+                self.engine.registry.load().find(&asked.group, &asked.version, &asked.resource).is_some_and(|row| {
+                    asked.subresource.is_empty() || row.subresource(&asked.subresource).is_some()
+                })
             }
         }
     }
@@ -111,15 +133,20 @@ impl Server {
         peer: &Peer,
         audit: &mut crate::audit::Record,
     ) -> Result<User, Status> {
-        let user = self.authenticate(parts, peer, audit)?;
-        match target {
+        let started = Instant::now();
+        let user = self.authenticate(parts, peer, audit);
+        let authenticated = Instant::now();
+        self.metrics.authentication.observe(user.is_ok(), authenticated - started);
+        let user = user?;
+        let allowed = match target {
             target::Target::Path => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
-                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query)?;
+                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query)
             }
-            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query)?,
-        }
-        Ok(user)
+            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query),
+        };
+        self.metrics.authorization.observe(allowed.is_ok(), authenticated.elapsed());
+        allowed.map(|()| user)
     }
 
     fn authenticate(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
@@ -160,8 +187,7 @@ impl Server {
             return Err(Status::no_such_path());
         }
         if asked.verb.is_empty() {
-            let subject = Subject { group: &asked.group, resource: &asked.resource, name: &asked.name };
-            return Err(Status::method_not_supported(subject, "this method"));
+            return Err(method_not_allowed());
         }
         // Objects are created in a collection, and changed by name.
         let misplaced = match asked.verb {
@@ -172,6 +198,7 @@ impl Server {
         if misplaced {
             return Err(method_not_allowed());
         }
+        check_name(&asked.name)?;
         // A collection narrowed by metadata.name was authorized as that name; it stays a collection.
         let name = if matches!(asked.verb, "list" | "watch") { String::new() } else { asked.name.clone() };
         Ok(Target {
@@ -181,6 +208,41 @@ impl Server {
             name,
         })
     }
+}
+
+/// Refuses what no handler could make sense of.
+fn check_form(parts: &Parts, query: &Query) -> Result<(), Status> {
+    let uri = &parts.uri;
+    if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_BYTES {
+        return Err(Status::new(414, "BadRequest", "the request URI is too long"));
+    }
+    if parts.version == http::Version::HTTP_11 && uri.host().is_none() && !parts.headers.contains_key(header::HOST) {
+        return Err(Status::bad_request("missing required Host header"));
+    }
+    if !target::is_well_escaped(uri.path()) {
+        return Err(Status::bad_request(format!("invalid URL escape in {:?}", uri.path())));
+    }
+    if let Some(timeout) = query.text("timeout")
+        && let Err(error) = document::time::parse_duration(timeout)
+    {
+        return Err(Status::bad_request(format!("invalid timeout specified in the request URL - {error}")));
+    }
+    Ok(())
+}
+
+/// A name that could be mistaken for a step in a path is none.
+fn check_name(name: &str) -> Result<(), Status> {
+    match syntax::is_path_segment(name, false).first() {
+        Some(problem) if !name.is_empty() => {
+            Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {problem}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_apply(parts: &Parts) -> bool {
+    parts.method == http::Method::PATCH
+        && parts.headers.get(header::CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"application/apply-patch"))
 }
 
 /// Takes what is left of a refused request's body, within bounds. An HTTP/1.1 client that is still sending
@@ -214,10 +276,10 @@ fn attributes(asked: &ResourceTarget) -> identity::Target<'_> {
 }
 
 /// The negotiated form, or 406.
-fn accepted(parts: &Parts) -> Result<Accepted, Status> {
-    negotiate::negotiate(&parts.headers).ok_or_else(|| {
+pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
+    negotiate::negotiate(headers).ok_or_else(|| {
         Status::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml, application/json;stream=watch",
+            "only the following media types are accepted: application/json, application/yaml",
         )
     })
 }
@@ -225,4 +287,5 @@ fn accepted(parts: &Parts) -> Result<Accepted, Status> {
 /// The status of a path that is served but does not answer this method.
 pub fn method_not_allowed() -> Status {
     Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        .with_details(serde_json::json!({}))
 }

@@ -30,13 +30,17 @@ impl Query {
     }
 
     pub fn boolean(&self, name: &str) -> Option<bool> {
-        self.text(name).map(|_| self.is_true(name))
+        self.get(name).map(|_| self.is_true(name))
     }
 
+    /// A parameter that is there but empty is no number.
     pub fn integer(&self, name: &str) -> Result<Option<i64>, Status> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax: query parameter {name}"))
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse::<i64>().map(Some).map_err(|error| {
+            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+            let is_range = matches!(error.kind(), PosOverflow | NegOverflow);
+            let why = if is_range { "value out of range" } else { "invalid syntax" };
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
         })
     }
 }

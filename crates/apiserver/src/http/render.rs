@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::resource::{Cell, Column, Resource};
 use bytes::Bytes;
-use document::jsonpath::{self, JsonPath};
+use document::jsonpath::JsonPath;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use store::Entry;
@@ -187,8 +187,7 @@ impl View {
         }
         let columns: Vec<Value> =
             if with_columns { self.resource.columns.iter().map(column_definition).collect() } else { Vec::new() };
-        let paths: Vec<Option<JsonPath>> = self.resource.columns.iter().map(compiled).collect();
-        let rows: Vec<Value> = documents.iter().map(|document| self.row(document, &paths, version)).collect();
+        let rows: Vec<Value> = documents.iter().map(|document| self.row(document, version)).collect();
         json!({
             "kind": "Table",
             "apiVersion": version.api_version(),
@@ -198,10 +197,9 @@ impl View {
         })
     }
 
-    fn row(&self, document: &Value, paths: &[Option<JsonPath>], version: MetaVersion) -> Value {
-        let columns = self.resource.columns.iter().zip(paths);
+    fn row(&self, document: &Value, version: MetaVersion) -> Value {
         let cells: Vec<Value> =
-            columns.map(|(column, path)| cell(column, path.as_ref(), document, self.now_seconds)).collect();
+            self.resource.columns.iter().map(|column| cell(column, document, self.now_seconds)).collect();
         match self.include {
             Include::None => json!({"cells": cells}),
             Include::Metadata => json!({"cells": cells, "object": partial_metadata(document, version)}),
@@ -225,13 +223,6 @@ fn column_definition(column: &Column) -> Value {
     })
 }
 
-fn compiled(column: &Column) -> Option<JsonPath> {
-    match &column.cell {
-        Cell::Path(path) => jsonpath::compile(path).ok(),
-        _ => None,
-    }
-}
-
 /// The cell of a custom resource's printer column: the first match, in the column's type, or nothing.
 fn custom_cell(path: &JsonPath, kind: &str, document: &Value, now_seconds: i64) -> Value {
     let Some(found) = path.first(document) else { return Value::Null };
@@ -241,18 +232,20 @@ fn custom_cell(path: &JsonPath, kind: &str, document: &Value, now_seconds: i64) 
         ("integer", Value::Number(number)) => number.as_i64().or(number.as_f64().map(|n| n as i64)).into(),
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found.clone(),
         ("string", Value::String(text)) => text.as_str().into(),
-        ("string", Value::Null) => Value::Null,
+        // As upstream's templates print what is there but null.
+        ("string", Value::Null) => "<no value>".into(),
         ("string", other) => other.to_string().into(),
         _ => Value::Null,
     }
 }
 
-fn cell(column: &Column, path: Option<&JsonPath>, document: &Value, now_seconds: i64) -> Value {
+fn cell(column: &Column, document: &Value, now_seconds: i64) -> Value {
     match &column.cell {
         Cell::Name => document["metadata"]["name"].clone(),
         Cell::Age => api::kinds::columns::age_of(document, now_seconds).into(),
         Cell::Render(render) => render(document, now_seconds),
-        Cell::Path(_) => path.map_or(Value::Null, |path| custom_cell(path, &column.kind, document, now_seconds)),
+        Cell::Path(path) => custom_cell(path, &column.kind, document, now_seconds),
+        Cell::Nothing => Value::Null,
     }
 }
 

@@ -31,7 +31,8 @@ pub struct ResourceTarget {
 const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty()).map(decode);
+    let trimmed = path.strip_prefix('/').unwrap_or(path);
+    let mut segments = trimmed.strip_suffix('/').unwrap_or(trimmed).split('/').map(decode);
     let (group, version) = match segments.next().as_deref() {
         Some("api") => (String::new(), segments.next()),
         Some("apis") => (segments.next().unwrap_or_default(), segments.next()),
@@ -39,7 +40,9 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
     };
     let Some(version) = version else { return Target::Path };
     let mut rest: Vec<String> = segments.collect();
-    if rest.is_empty() {
+    // An empty segment names nothing, but for the namespace that is all of them.
+    let all_namespaces = rest.len() > 2 && rest[0] == "namespaces" && rest[1].is_empty();
+    if rest.is_empty() || version.is_empty() || rest.iter().skip(if all_namespaces { 2 } else { 0 }).take(3).any(String::is_empty) {
         return Target::Path;
     }
     // The deprecated prefix: /api/v1/watch/namespaces/default/pods.
@@ -79,7 +82,7 @@ fn verb(method: &Method, target: &ResourceTarget, query: &Query, watch_prefix: b
     let collection = target.name.is_empty();
     match *method {
         Method::POST => "create",
-        Method::GET | Method::HEAD if target.subresource.is_empty() => {
+        Method::GET if target.subresource.is_empty() => {
             let watching = watch_prefix || query.is_true("watch");
             match (collection, watching) {
                 (_, true) if collection || watch_prefix => "watch",
@@ -87,13 +90,20 @@ fn verb(method: &Method, target: &ResourceTarget, query: &Query, watch_prefix: b
                 (false, _) => "get",
             }
         }
-        Method::GET | Method::HEAD => "get",
+        Method::GET => "get",
         Method::PUT => "update",
         Method::PATCH => "patch",
         Method::DELETE if collection => "deletecollection",
         Method::DELETE => "delete",
         _ => "",
     }
+}
+
+/// Whether each percent sign begins the escape of a byte.
+pub fn is_well_escaped(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn decode(segment: &str) -> String {
@@ -118,6 +128,9 @@ mod tests {
             PUT /api/v1/namespaces/a/finalize                  update |v1|namespaces|finalize|a|a
             GET /api/v1/namespaces/a/pods                      list  |v1|pods||a|
             GET /api/v1/namespaces/a/pods?fieldSelector=metadata.name=x list |v1|pods||a|x
+            GET /api/v1/namespaces//pods                       list  |v1|pods|||
+            GET /api/v1/pods/                                  list  |v1|pods|||
+            HEAD /api/v1/pods                                  |v1|pods|||
             GET /api/v1/namespaces/a/pods/x/log                get   |v1|pods|log|a|x
             POST /api/v1/namespaces/a/pods/x/exec              create |v1|pods|exec|a|x
             DELETE /apis/apps/v1/namespaces/a/deployments      deletecollection apps|v1|deployments||a|
@@ -135,13 +148,19 @@ mod tests {
                 panic!("{uri}: not a resource")
             };
             let actual = [t.group, t.version, t.resource, t.subresource, t.namespace, t.name].join("|");
-            assert_eq!(format!("{} {actual}", t.verb), expect, "{uri}");
+            assert_eq!(format!("{} {actual}", t.verb).trim_start(), expect, "{uri}");
         }
     }
 
     #[test]
+    fn an_escape_has_two_digits() {
+        assert!(is_well_escaped("/api/a%2Fb%20") && is_well_escaped("/"));
+        assert!(!is_well_escaped("/%zz") && !is_well_escaped("/a%2") && !is_well_escaped("/%"));
+    }
+
+    #[test]
     fn the_rest_is_a_path() {
-        for path in ["/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v2"] {
+        for path in ["//api/v1/pods", "/api//pods", "/api/v1//pods", "/api/v1/namespaces/a//pods", "/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v2"] {
             assert_eq!(resolve(&Method::GET, path, &Query::parse("")), Target::Path, "{path}");
         }
     }

@@ -3,8 +3,9 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use api::{
+    field::{FieldError, Path},
     resource::Resource,
-    status::{Status, Subject},
+    status::Status,
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -17,28 +18,29 @@ use super::{
     listener::RequestBody,
     load::Place,
     negotiate::{Accepted, Format, Shape},
+    pipeline::method_not_allowed,
     query::Query,
     render::{self, Include, View},
+    write_options::{self, MAX_MANAGER_LENGTH, WriteOptions, options_kind},
 };
 use crate::{
     audit::Annotations,
     engine::{
-        Caller, Engine, FieldValidation, Target, Written, decode,
+        Caller, Engine, Target, Written, decode,
         delete::{self, DeleteOptions, Deleted},
-        list::ListOptions,
         metadata,
+        options::{Freshness, ListOptions, WatchOptions},
         patch::{self, Change},
         special,
-        watch::WatchOptions,
     },
     identity::User,
+    metrics::requests::{Running, Series},
 };
 
 /// Upstream's limit on the body of a write.
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 /// How long a body may take to arrive; it holds a place among the writes meanwhile.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-const MAX_MANAGER_LENGTH: usize = 128;
 
 /// A request that has been authenticated, authorized and resolved.
 pub struct Call {
@@ -52,6 +54,8 @@ pub struct Call {
     pub body: RequestBody,
     /// Held until the answer is there; by a watch, until it ends.
     pub place: Place,
+    /// Where the request is counted.
+    pub series: Arc<Series>,
     /// What admission notes for the audit log.
     pub annotations: Annotations,
 }
@@ -100,7 +104,7 @@ impl Call {
         if verbs.names().any(|known| known == self.verb) {
             return Ok(());
         }
-        Err(Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"))
+        Err(method_not_allowed())
     }
 
     pub fn view(&self) -> Result<View, Status> {
@@ -108,14 +112,20 @@ impl Call {
             None | Some("Metadata") => Include::Metadata,
             Some("None") => Include::None,
             Some("Object") => Include::Object,
+            Some(_) if !matches!(self.accepted.shape, Shape::Table(_)) => Include::Metadata,
             Some(other) => {
-                return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}")));
+                let detail = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = FieldError::invalid(&Path::new("includeObject"), other, detail);
+                return Err(Status::bad_request(format!("Unable to convert to Table as requested: {error}")));
             }
         };
         Ok(View::new(self.target.resource.clone(), self.accepted, include, self.engine.now_seconds()))
     }
 
     fn get(&self) -> Result<Response<Body>, Status> {
+        if self.query.text("resourceVersion").is_some() {
+            self.engine.snapshot_for(Freshness::of_get(&self.query)?)?;
+        }
         Ok(self.view()?.entry(StatusCode::OK, &*self.engine.entry(&self.target)?))
     }
 
@@ -131,7 +141,7 @@ impl Call {
             return Err(Status::not_acceptable("a watch is served as application/json only"));
         }
         let view = self.view()?;
-        let watcher = self.engine.watch(self.target, options, view)?;
+        let watcher = self.engine.watch(self.target, options, view, Running::of(self.series))?;
         let chunks = futures_util::stream::unfold((watcher, self.place), |(mut watcher, place)| async move {
             let chunk = watcher.next().await?;
             Some((chunk, (watcher, place)))
@@ -208,76 +218,29 @@ impl Call {
 
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
         let bytes = self.bytes().await?;
-        let mut body = if bytes.is_empty() { json!({}) } else { decode::untyped(&self.headers, &bytes)? };
-        if body["kind"].as_str().is_some_and(|kind| kind != "DeleteOptions") {
-            return Err(Status::bad_request(format!(
-                "decoded object cannot be converted to DeleteOptions: it is a {}",
-                body["kind"]
-            )));
-        }
-        if body["gracePeriodSeconds"].is_null()
-            && let Some(seconds) = self.query.integer("gracePeriodSeconds")?
-        {
-            body["gracePeriodSeconds"] = seconds.into();
-        }
-        if body["propagationPolicy"].is_null()
-            && let Some(policy) = self.query.text("propagationPolicy")
-        {
-            body["propagationPolicy"] = policy.into();
-        }
-        if let Some(orphan) = self.query.boolean("orphanDependents").filter(|_| body["orphanDependents"].is_null()) {
-            body["orphanDependents"] = orphan.into();
-        }
-        if let Some(words) = body["dryRun"].as_array() {
-            check_dry_run(words.iter().filter_map(Value::as_str), "DeleteOptions")?;
-        }
-        let mut options = DeleteOptions::parse(&body)?;
-        options.dry_run |= check_dry_run(self.query.all("dryRun"), "DeleteOptions")?;
-        Ok(options)
+        let body = if bytes.is_empty() { json!({}) } else { decode::untyped(&self.headers, &bytes)? };
+        write_options::delete(&self.query, body)
     }
 
     /// Who writes, from the query and the headers.
     pub fn caller(&self) -> Result<Caller, Status> {
-        let options_kind = match self.verb {
-            "create" => "CreateOptions",
-            "patch" => "PatchOptions",
-            "delete" | "deletecollection" => "DeleteOptions",
-            _ => "UpdateOptions",
-        };
-        let dry_run = check_dry_run(self.query.all("dryRun"), options_kind)?;
-        let validation = match self.query.text("fieldValidation") {
-            None | Some("Warn") => FieldValidation::Warn,
-            Some("Strict") => FieldValidation::Strict,
-            Some("Ignore") => FieldValidation::Ignore,
-            Some(other) => {
-                let path = api::field::Path::new("fieldValidation");
-                let error = api::field::FieldError::not_supported(&path, other, &["Ignore", "Strict", "Warn"]);
-                return Err(invalid_options(options_kind, error));
-            }
-        };
-        let manager = match self.query.text("fieldManager") {
-            Some(manager) if manager.len() > MAX_MANAGER_LENGTH => {
-                let path = api::field::Path::new("fieldManager");
-                return Err(invalid_options(options_kind, api::field::FieldError::too_long(&path, MAX_MANAGER_LENGTH)));
-            }
-            Some(manager) => manager.to_owned(),
-            None => {
+        let asked = WriteOptions::parse(&self.query, options_kind(self.verb))?;
+        let manager = match asked.manager {
+            "" => {
                 let agent = self.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
                 let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or("unknown");
                 name.chars().take(MAX_MANAGER_LENGTH).filter(|letter| !letter.is_control()).collect()
             }
+            manager => manager.to_owned(),
         };
-        let mut options = json!({"kind": options_kind, "apiVersion": "meta.k8s.io/v1"});
-        for name in ["fieldManager", "fieldValidation"] {
-            if let Some(value) = self.query.text(name) {
-                options[name] = value.into();
-            }
-        }
-        if dry_run {
-            options["dryRun"] = json!(["All"]);
-        }
-        let (user, annotations) = (self.user.clone(), self.annotations.clone());
-        Ok(Caller { user, manager, dry_run, validation, options, annotations })
+        Ok(Caller {
+            user: self.user.clone(),
+            manager,
+            dry_run: asked.dry_run,
+            validation: asked.validation,
+            options: asked.to_value(),
+            annotations: self.annotations.clone(),
+        })
     }
 
     /// The whole body, within the limit.
@@ -363,22 +326,6 @@ pub fn warn<'a>(response: &mut Response<Body>, warnings: impl Iterator<Item = &'
             response.headers_mut().append(header::WARNING, value);
         }
     }
-}
-
-fn check_dry_run<'a>(words: impl Iterator<Item = &'a str>, options_kind: &str) -> Result<bool, Status> {
-    let mut dry_run = false;
-    for word in words.filter(|word| !word.is_empty()) {
-        if word != "All" {
-            let path = api::field::Path::new("dryRun");
-            return Err(invalid_options(options_kind, api::field::FieldError::not_supported(&path, word, &["All"])));
-        }
-        dry_run = true;
-    }
-    Ok(dry_run)
-}
-
-fn invalid_options(kind: &str, error: api::field::FieldError) -> Status {
-    Status::invalid(Subject { group: "meta.k8s.io", resource: kind, name: "" }, &vec![error])
 }
 
 /// A refusal, in the client's format.

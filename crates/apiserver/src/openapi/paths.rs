@@ -257,7 +257,7 @@ impl<'a> Operations<'a> {
 }
 
 /// The words of a group: `rbac.authorization.k8s.io` has `rbac` and `authorization`.
-fn words(group: &str) -> impl Iterator<Item = &str> {
+pub fn words(group: &str) -> impl Iterator<Item = &str> {
     let group = if group.is_empty() { "core" } else { group.strip_suffix(".k8s.io").unwrap_or(group) };
     group.split(['.', '-'])
 }
@@ -274,7 +274,7 @@ fn tag(resource: &Resource) -> String {
     format!("{first}{}_{}", words.map(capital).collect::<String>(), resource.version)
 }
 
-fn capital(word: &str) -> String {
+pub fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
@@ -292,7 +292,7 @@ fn content(schema: &str, media_types: &[&str]) -> Value {
     Value::Object(media_types.iter().map(entry).collect())
 }
 
-fn responses(answers: &[(&str, &str)], schema: &str, media_types: &[&str]) -> Value {
+pub fn responses(answers: &[(&str, &str)], schema: &str, media_types: &[&str]) -> Value {
     let mut responses = unauthorized();
     for (code, description) in answers {
         responses[*code] = json!({"description": description, "content": content(schema, media_types)});
@@ -300,7 +300,7 @@ fn responses(answers: &[(&str, &str)], schema: &str, media_types: &[&str]) -> Va
     responses
 }
 
-fn text_response() -> Value {
+pub fn text_response() -> Value {
     let mut responses = unauthorized();
     let content = json!({"*/*": {"schema": {"type": "string"}}});
     responses["200"] = json!({"description": "OK", "content": content});

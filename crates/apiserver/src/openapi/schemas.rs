@@ -14,6 +14,9 @@ use super::{Row, writer::Each};
 pub const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 pub const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 pub const RESOURCE_LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
+pub const GROUP: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup";
+pub const GROUP_LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroupList";
+pub const VERSIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIVersions";
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -79,6 +82,25 @@ impl<'a> Schemas<'a> {
                 }
             }
         }
+        Self::closed(sources, published)
+    }
+
+    /// With those of more published types.
+    pub fn with<'n>(mut self, names: impl Iterator<Item = &'n str>) -> Self {
+        for name in names {
+            self.sources.entry(name.to_owned()).or_insert(Source::Published(None));
+        }
+        self.close();
+        self
+    }
+
+    /// Those of published types, and all that these refer to.
+    pub fn named(names: &[&str], published: &'a Published) -> Self {
+        let sources = names.iter().map(|name| ((*name).to_owned(), Source::Published(None))).collect();
+        Self::closed(sources, published)
+    }
+
+    fn closed(sources: BTreeMap<String, Source<'a>>, published: &'a Published) -> Self {
         let mut schemas = Self { published, sources };
         schemas.close();
         schemas

@@ -1,10 +1,14 @@
 //! Version 2 ("Swagger"): one document for everything, derived piece by piece from version 3.
 
+use std::collections::BTreeMap;
+
 use api::builtin::published::Published;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Encoding, Row, paths,
+    Encoding, Row,
+    pages::Page,
+    paths,
     protobuf::{self, V2},
     schemas::{self, Schemas},
     writer,
@@ -13,8 +17,8 @@ use super::{
 const REFERENCE: &str = "#/definitions/";
 
 /// The document, compressed.
-pub fn render(rows: &[&Row], published: &Published, encoding: Encoding) -> Vec<u8> {
-    let schemas = Schemas::of(rows, published);
+pub fn render(rows: &[&Row], pages: &BTreeMap<Box<str>, Page>, published: &Published, encoding: Encoding) -> Vec<u8> {
+    let schemas = Schemas::of(rows, published).with(pages.values().filter_map(Page::schema));
     let info = json!({"title": "Kubernetes", "version": "unversioned"});
     let security = json!([{"BearerToken": []}]);
     let definitions = json!({"BearerToken": {
@@ -24,6 +28,10 @@ pub fn render(rows: &[&Row], published: &Published, encoding: Encoding) -> Vec<u
         "type": "apiKey",
     }});
     let all_paths = |each: &mut writer::Each<'_>| {
+        for (path, page) in pages {
+            let (root, item) = page.item(path);
+            each(&root, path_item(item));
+        }
         for group_version in
             rows.chunk_by(|a, b| super::v3::document_path(&a.resource) == super::v3::document_path(&b.resource))
         {

@@ -4,7 +4,9 @@ use api::{builtin::published::Published, resource::Resource};
 use serde_json::json;
 
 use super::{
-    Encoding, Row, paths,
+    Encoding, Row,
+    pages::Page,
+    paths,
     protobuf::{self, V3, V3_COMPONENTS},
     schemas::{self, Schemas},
     writer,
@@ -20,16 +22,8 @@ pub fn document_path(resource: &Resource) -> String {
     }
 }
 
-/// The document, compressed.
+/// The document of a group and version, compressed.
 pub fn render(path: &str, rows: &[&Row], published: &Published, encoding: Encoding) -> Vec<u8> {
-    let schemas = Schemas::of(rows, published);
-    let info = json!({"title": "Kubernetes", "version": "unversioned"});
-    let security = json!({"BearerToken": {
-        "description": "A bearer token in the authorization header.",
-        "in": "header",
-        "name": "authorization",
-        "type": "apiKey",
-    }});
     let all_paths = |each: &mut writer::Each<'_>| {
         let (root, mut item) = paths::resource_list(path, rows);
         schemas::refer_within(&mut item, REFERENCE);
@@ -41,6 +35,28 @@ pub fn render(path: &str, rows: &[&Row], published: &Published, encoding: Encodi
             });
         }
     };
+    document(all_paths, &Schemas::of(rows, published), encoding)
+}
+
+/// The document of a page, compressed.
+pub fn render_page(path: &str, page: &Page, published: &Published, encoding: Encoding) -> Vec<u8> {
+    let all_paths = |each: &mut writer::Each<'_>| {
+        let (root, mut item) = page.item(path);
+        schemas::refer_within(&mut item, REFERENCE);
+        each(&root, item);
+    };
+    let names: Vec<&str> = page.schema().into_iter().collect();
+    document(all_paths, &Schemas::named(&names, published), encoding)
+}
+
+fn document(all_paths: impl Fn(&mut writer::Each<'_>), schemas: &Schemas<'_>, encoding: Encoding) -> Vec<u8> {
+    let info = json!({"title": "Kubernetes", "version": "unversioned"});
+    let security = json!({"BearerToken": {
+        "description": "A bearer token in the authorization header.",
+        "in": "header",
+        "name": "authorization",
+        "type": "apiKey",
+    }});
     let all_schemas = |each: &mut writer::Each<'_>| {
         schemas.each(&mut |name, mut schema| {
             schemas::visit(&mut schema, &mut |schema| schemas::refer(schema, REFERENCE));

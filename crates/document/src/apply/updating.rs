@@ -127,14 +127,17 @@ fn same_but(a: &Value, b: &Value, path: &[&str]) -> bool {
         })
 }
 
-/// What every object of a type has: objects that default to `{}` are there from the start, so nobody owns that
-/// they exist.
+/// What every object of a type has: the objects that are a part of it, and what is written even as null. These are
+/// there from the start, so nobody owns that they exist.
 fn skeleton_of(of: Type<'_>, depth: u8) -> Value {
     let mut skeleton = Map::new();
     if let (Shape::Object(object), 1..) = (of.shape(), depth) {
         for field in &object.fields {
-            if field.default.as_ref().and_then(Value::as_object).is_some_and(Map::is_empty) {
-                skeleton.insert(field.name.to_string(), skeleton_of(of.of(field.id), depth - 1));
+            let inner = of.of(field.id);
+            if field.always_there {
+                skeleton.insert(field.name.to_string(), skeleton_of(inner, depth - 1));
+            } else if !field.omit_empty && matches!(inner.shape(), Shape::List(_)) {
+                skeleton.insert(field.name.to_string(), Value::Null);
             }
         }
     }

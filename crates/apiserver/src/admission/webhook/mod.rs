@@ -73,6 +73,10 @@ impl Plugin for MutatingWebhooks {
         "MutatingAdmissionWebhook"
     }
 
+    fn inner(&self) -> Option<&super::Chain> {
+        Some(&self.before)
+    }
+
     async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         self.before.mutate(request, cluster).await?;
         let webhooks = self.webhooks.get(cluster);

@@ -42,7 +42,8 @@ fn object(fields: &BTreeMap<String, String>, types: &mut Types) -> Object {
             None => (&**text, None),
         };
         let id = shape(text, types);
-        named.push(Field { default, ..Field::new(name, id) });
+        let always_there = default == Some(json!({}));
+        named.push(Field { default, always_there, ..Field::new(name, id) });
     }
     Object { preserve_unknown: object.preserve_unknown, ..Object::new(named) }
 }
