@@ -51,7 +51,12 @@ fn object(out: &mut String, name: &str, definition: &Definition, numbers: &BTree
 }
 
 fn flags(field: &Field) -> String {
-    let flags = [('o', field.omit_empty), ('s', field.always_there), ('r', field.patch.replace), ('k', field.patch.retain_keys)];
+    let flags = [
+        ('o', field.omit_empty),
+        ('s', field.always_there),
+        ('r', field.patch.replace),
+        ('k', field.patch.retain_keys),
+    ];
     let set: String = flags.iter().filter(|(_, set)| *set).map(|(letter, _)| *letter).collect();
     if set.is_empty() { "-".to_owned() } else { set }
 }

@@ -142,7 +142,11 @@ mod tests {
         let services = wanted(&registry(&RuntimeConfig::default()));
         let check = |name: &str, group: u16, version: u16| {
             let spec = &services[name]["spec"];
-            assert_eq!((&spec["groupPriorityMinimum"], &spec["versionPriority"]), (&json!(group), &json!(version)), "{name}");
+            assert_eq!(
+                (&spec["groupPriorityMinimum"], &spec["versionPriority"]),
+                (&json!(group), &json!(version)),
+                "{name}"
+            );
             assert_eq!(services[name]["metadata"]["labels"][LABEL], BUILT_IN);
         };
         check("v1.", 18_000, 1);

@@ -7,7 +7,7 @@ use api::status::Status;
 use http::HeaderMap;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     authn::{self, Authenticator, impersonation},
@@ -84,6 +84,9 @@ impl Authority {
         };
         let mut answered = review.clone();
         answered["status"] = status;
+        if answered["metadata"].is_null() {
+            answered["metadata"] = json!({});
+        }
         if &*target.resource.plural == "selfsubjectreviews" {
             answered["metadata"]["creationTimestamp"] = format!("{now:.0}").into();
         }

@@ -15,9 +15,8 @@ use histogram::Histogram;
 use requests::Requests;
 
 /// Upper bounds of what decides about a request before it is handled, in seconds.
-const DECISION_SECONDS: [f64; 15] = [
-    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
-];
+const DECISION_SECONDS: [f64; 15] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
 
 /// Counters of one server.
 #[derive(Debug)]

@@ -190,7 +190,8 @@ impl OpenApi {
         self.hashes.get_or_init(|| {
             let build = digest(&SHA256, COMPRESSED);
             let hash = |rows: &Vec<Row>| hexadecimal(hash(build.as_ref(), rows).as_ref());
-            let of_page = |path: &str| hexadecimal(digest(&SHA256, &[build.as_ref(), path.as_bytes()].concat()).as_ref());
+            let of_page =
+                |path: &str| hexadecimal(digest(&SHA256, &[build.as_ref(), path.as_bytes()].concat()).as_ref());
             let rows = self.rows.iter().map(|(path, rows)| (path.clone(), hash(rows).into()));
             rows.chain(self.pages.keys().map(|path| (path.clone(), of_page(path).into()))).collect()
         })

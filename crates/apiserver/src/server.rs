@@ -213,7 +213,8 @@ impl Server {
                 }
             }
         }
-        let revision = ("coracle_store_revision", "gauge", "The revision of the last commit.", snapshot.revision() as f64);
+        let revision =
+            ("coracle_store_revision", "gauge", "The revision of the last commit.", snapshot.revision() as f64);
         let around = Surroundings {
             in_flight: self.load.in_flight(),
             objects: &objects,

@@ -145,21 +145,25 @@ impl Chain {
 
     /// Lets every plug-in change the object.
     pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let mut started = Instant::now();
         for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
-            let started = Instant::now();
             let result = plugin.mutate(request, cluster).await;
-            durations.observe(Step::Admit, request.operation, result.is_err(), started.elapsed());
+            let ended = Instant::now();
+            durations.observe(Step::Admit, request.operation, result.is_err(), ended - started);
             result?;
+            started = ended;
         }
         Ok(())
     }
 
     pub async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let mut started = Instant::now();
         for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
-            let started = Instant::now();
             let result = plugin.validate(request, cluster).await;
-            durations.observe(Step::Validate, request.operation, result.is_err(), started.elapsed());
+            let ended = Instant::now();
+            durations.observe(Step::Validate, request.operation, result.is_err(), ended - started);
             result?;
+            started = ended;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Questions to the authorizer: `SubjectAccessReview`, its local and self forms, and
 //! `SelfSubjectRulesReview`. Each function takes the review as sent and returns its `status`.
 
+mod selectors;
+
 use api::{
     field::{FieldError, FieldErrors, Path},
     status::{Status, Subject},
@@ -56,14 +58,14 @@ pub fn access(
             &asked
         }
     };
-    let (selector, error) = field_selector(&spec["resourceAttributes"]["fieldSelector"]);
+    let (selector, error) = selectors::asked(&spec["resourceAttributes"]);
     let target = target_of(spec);
     let verb = text(match target {
         Target::Resource { .. } => &spec["resourceAttributes"]["verb"],
         Target::Path(_) => &spec["nonResourceAttributes"]["verb"],
     });
     let attributes = Attributes { user, verb, target, field_selector: &selector };
-    Ok(status_of(&authorizer.authorize(&attributes, cluster), error))
+    Ok(status_of(&authorizer.authorize(&attributes, cluster), error.as_deref()))
 }
 
 /// `SelfSubjectRulesReview`.
@@ -138,37 +140,6 @@ fn target_of(spec: &Value) -> Target<'_> {
     }
 }
 
-/// The selector as a request would send it. What cannot be said there is dropped, which asks for more than
-/// was meant, never for less.
-fn field_selector(selector: &Value) -> (String, Option<&'static str>) {
-    if let Some(raw) = selector["rawSelector"].as_str().filter(|raw| !raw.is_empty()) {
-        return (raw.to_owned(), None);
-    }
-    let mut parts = Vec::new();
-    let mut dropped = false;
-    for requirement in selector["requirements"].as_array().into_iter().flatten() {
-        let values = requirement["values"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let sign = match requirement["operator"].as_str() {
-            Some("In") => "=",
-            Some("NotIn") => "!=",
-            _ => "",
-        };
-        match values {
-            [value] if !sign.is_empty() => {
-                let escaped = text(value).replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
-                parts.push(format!("{}{sign}{escaped}", text(&requirement["key"])));
-            }
-            _ => dropped = true,
-        }
-    }
-    let error = match (dropped, parts.is_empty()) {
-        (false, _) => None,
-        (true, true) => Some("spec.resourceAttributes.fieldSelector ignored due to parse error"),
-        (true, false) => Some("spec.resourceAttributes.fieldSelector partially ignored due to parse error"),
-    };
-    (parts.join(","), error)
-}
-
 fn validate(kind: Kind<'_>, review: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let spec = &review["spec"];
@@ -188,9 +159,7 @@ fn validate(kind: Kind<'_>, review: &Value) -> FieldErrors {
         let text = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&at_spec.child("user"), "", text));
     }
-    for name in ["fieldSelector", "labelSelector"] {
-        validate_selector(&resource[name], &at_resource.child(name), &mut errors);
-    }
+    selectors::validate(resource, &at_resource, &mut errors);
     validate_metadata(kind, review, &mut errors);
     if let Kind::Local(_) = kind {
         let namespace = text(&review["metadata"]["namespace"]);
@@ -204,25 +173,6 @@ fn validate(kind: Kind<'_>, review: &Value) -> FieldErrors {
         }
     }
     errors
-}
-
-fn validate_selector(selector: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    if selector.is_null() {
-        return;
-    }
-    let raw = text(&selector["rawSelector"]);
-    let has_requirements = selector["requirements"].as_array().is_some_and(|list| !list.is_empty());
-    match (raw.is_empty(), has_requirements) {
-        (false, true) => {
-            let text = "may not specified at the same time as requirements";
-            errors.push(FieldError::invalid(&at.child("rawSelector"), raw, text));
-        }
-        (true, false) => {
-            let text = format!("when {at} is specified, requirements or rawSelector is required");
-            errors.push(FieldError::required(&at.child("requirements"), text));
-        }
-        _ => {}
-    }
 }
 
 fn validate_metadata(kind: Kind<'_>, review: &Value, errors: &mut FieldErrors) {

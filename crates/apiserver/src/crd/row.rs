@@ -152,7 +152,8 @@ fn columns(version: &Value) -> Vec<Column> {
         description: described(column),
         priority: u8::try_from(column["priority"].as_i64().unwrap_or(0).clamp(0, 255)).unwrap_or(0),
         // A path that cannot be read was refused when the definition was written.
-        cell: column["jsonPath"].as_str().and_then(|path| jsonpath::compile(path).ok()).map_or(Cell::Nothing, Cell::Path),
+        cell:
+            column["jsonPath"].as_str().and_then(|path| jsonpath::compile(path).ok()).map_or(Cell::Nothing, Cell::Path),
     }));
     if own.is_empty() {
         columns.push(Column {

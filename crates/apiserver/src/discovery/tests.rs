@@ -120,7 +120,7 @@ fn aggregated_documents_say_the_same() {
     let version = &document["items"][0]["versions"][0];
     assert_eq!((&version["version"], &version["freshness"]), (&json!("v1"), &json!("Current")));
     let pods = version["resources"].as_array().unwrap().iter().find(|r| r["resource"] == "pods").unwrap();
-    assert_eq!(pods["responseKind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+    assert_eq!(pods["responseKind"], json!({"group": "", "version": "", "kind": "Pod"}));
     assert_eq!((&pods["shortNames"], &pods["scope"]), (&json!(["po"]), &json!("Namespaced")));
     let eviction = pods["subresources"].as_array().unwrap().iter().find(|r| r["subresource"] == "eviction").unwrap();
     let body = json!({"group": "policy", "version": "v1", "kind": "Eviction"});

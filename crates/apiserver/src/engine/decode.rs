@@ -103,7 +103,8 @@ const DELETE_OPTIONS: &str = "DeleteOptions";
 
 fn parse(headers: &HeaderMap, bytes: &[u8], expected: &Expected<'_>) -> Result<(Value, Vec<String>), Status> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let encoding = match content_type.split(';').next().unwrap_or_default().trim() {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let encoding = match media_type.as_str() {
         "" | "application/json" | "*/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
         "application/vnd.kubernetes.protobuf" if expected.protobuf => {

@@ -111,8 +111,7 @@ impl<'q> Parameters<'q> {
     /// What does not fit together in a watch.
     fn watch_errors(&self) -> FieldErrors {
         let mut errors = FieldErrors::new();
-        let mut forbid =
-            |detail: &str| errors.push(FieldError::forbidden(&Path::new("resourceVersionMatch"), detail));
+        let mut forbid = |detail: &str| errors.push(FieldError::forbidden(&Path::new("resourceVersionMatch"), detail));
         let matching = self.matching;
         if self.initial_events.is_some() && matching != NOT_OLDER_THAN {
             forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
@@ -224,13 +223,17 @@ mod tests {
 
     #[test]
     fn a_list_is_refused_as_in_kubernetes() {
-        let check = |query: &str, expect: &str| assert_eq!(told(ListOptions::parse(&Query::parse(query))), expect, "{query}");
+        let check =
+            |query: &str, expect: &str| assert_eq!(told(ListOptions::parse(&Query::parse(query))), expect, "{query}");
         check("limit=-1&timeoutSeconds=5&unknown=1", "ok");
         check("resourceVersion=0&resourceVersionMatch=NotOlderThan", "ok");
         check("continue=abc&resourceVersion=0", "ok");
         check("timeoutSeconds=abc", "400 strconv.ParseInt: parsing \"abc\": invalid syntax");
         check("limit=", "400 strconv.ParseInt: parsing \"\": invalid syntax");
-        check("limit=99999999999999999999", "400 strconv.ParseInt: parsing \"99999999999999999999\": value out of range");
+        check(
+            "limit=99999999999999999999",
+            "400 strconv.ParseInt: parsing \"99999999999999999999\": value out of range",
+        );
         check("sendInitialEvents=false", "422 sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list");
         check(
             "resourceVersion=x",
@@ -250,15 +253,19 @@ mod tests {
 
     #[test]
     fn a_watch_is_refused_as_in_kubernetes() {
-        let check = |query: &str, expect: &str| assert_eq!(told(WatchOptions::parse(&Query::parse(query))), expect, "{query}");
-        let requires = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        let check =
+            |query: &str, expect: &str| assert_eq!(told(WatchOptions::parse(&Query::parse(query))), expect, "{query}");
+        let requires =
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         check("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "ok");
         check("continue=abc", "ok");
         check("limit=abc", "400 strconv.ParseInt: parsing \"abc\": invalid syntax");
         check("sendInitialEvents=true", &format!("422 {requires}"));
         check(
             "sendInitialEvents=true&resourceVersionMatch=Exact",
-            &format!("422 [{requires}, resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"]"),
+            &format!(
+                "422 [{requires}, resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"]"
+            ),
         );
         check(
             "resourceVersionMatch=NotOlderThan",

@@ -40,7 +40,12 @@ impl Default for Load {
 impl Load {
     fn within(reads: usize, writes: usize, watches: usize) -> Self {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Self { reads: semaphore(reads), writes: semaphore(writes), watches: semaphore(watches), bounds: [reads, writes] }
+        Self {
+            reads: semaphore(reads),
+            writes: semaphore(writes),
+            watches: semaphore(watches),
+            bounds: [reads, writes],
+        }
     }
 
     /// Waits for a place for a request with this verb; for a watch, which keeps it, there is no waiting.

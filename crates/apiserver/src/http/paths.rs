@@ -6,7 +6,12 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use serde_json::{Value, json};
 
 use super::{
-    body::Body, compress::accepts_gzip, negotiate::Format, pipeline::{accepted, method_not_allowed}, query::Query, render,
+    body::Body,
+    compress::accepts_gzip,
+    negotiate::Format,
+    pipeline::{accepted, method_not_allowed},
+    query::Query,
+    render,
 };
 use crate::{
     metrics,
@@ -105,8 +110,17 @@ impl Server {
             paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
         }
         let rest = [
-            "/flagz", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
-            "/readyz", "/statusz", "/version",
+            "/flagz",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/metrics/slis",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/statusz",
+            "/version",
         ];
         paths.extend(rest.map(String::from));
         for endpoint in HEALTH {

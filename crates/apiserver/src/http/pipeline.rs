@@ -5,7 +5,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use api::{status::Status, syntax};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
@@ -42,7 +42,7 @@ impl Handler for Server {
             let target = target::resolve(&parts.method, parts.uri.path(), &query);
             let labels = Labels::of(&parts.method, &target, parts.uri.path(), &query, is_apply(&parts));
             let mut audit = self.audit.begin(&parts, &peer, &target, self.engine.clock.now());
-            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit, labels).await;
+            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit).await;
             let mut response = match answer {
                 Ok(response) => response,
                 Err(status) => {
@@ -58,12 +58,8 @@ impl Handler for Server {
             headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
             self.audit.end(audit, response.status(), self.engine.clock.now());
             let bytes = http_body::Body::size_hint(response.body()).exact();
-            let exists = response.status() != StatusCode::NOT_FOUND;
-            self.metrics.requests.series(labels, exists && self.is_served(&target)).answered(
-                response.status(),
-                started.elapsed(),
-                bytes,
-            );
+            let exists = || self.is_served(&target);
+            self.metrics.requests.series(labels, exists).answered(response.status(), started.elapsed(), bytes);
             super::compress::response(&parts.headers, &peer, response)
         })
     }
@@ -78,18 +74,19 @@ impl Server {
         target: &target::Target,
         peer: &Peer,
         audit: &mut crate::audit::Record,
-        labels: Labels<'_>,
     ) -> Result<Response<Body>, Status> {
         check_form(parts, &query)?;
         let user = self.admit_user(parts, &query, target, peer, audit)?;
         match target {
             target::Target::Path => self.paths(parts, parts.uri.path(), &query),
-            target::Target::Resource(asked) => {
+            resource @ target::Target::Resource(asked) => {
                 if self.engine.registry.load().group(&asked.group).is_none() {
                     return Ok(page_not_found());
                 }
                 let target = self.resolve(asked)?;
                 let accepted = accepted(&parts.headers)?;
+                let labels = Labels::of(&parts.method, resource, parts.uri.path(), &query, is_apply(parts));
+                let series = self.metrics.requests.series(labels, || true);
                 let place = self.load.place(asked.verb).await?;
                 let engine = Arc::clone(&self.engine);
                 let headers = parts.headers.clone();
@@ -103,7 +100,7 @@ impl Server {
                     headers,
                     accepted,
                     body: std::mem::take(body),
-                    series: self.metrics.requests.series(labels, true),
+                    series,
                     annotations: audit.annotations.clone(),
                 }
                 .answer()
@@ -116,11 +113,12 @@ impl Server {
     fn is_served(&self, target: &target::Target) -> bool {
         match target {
             target::Target::Path => true,
-            target::Target::Resource(asked) => {
-                self.engine.registry.load().find(&asked.group, &asked.version, &asked.resource).is_some_and(|row| {
-                    asked.subresource.is_empty() || row.subresource(&asked.subresource).is_some()
-                })
-            }
+            target::Target::Resource(asked) => self
+                .engine
+                .registry
+                .load()
+                .find(&asked.group, &asked.version, &asked.resource)
+                .is_some_and(|row| asked.subresource.is_empty() || row.subresource(&asked.subresource).is_some()),
         }
     }
 
@@ -198,7 +196,9 @@ impl Server {
         if misplaced {
             return Err(method_not_allowed());
         }
-        check_name(&asked.name)?;
+        if !matches!(asked.verb, "list" | "watch") {
+            check_name(&asked.name)?;
+        }
         // A collection narrowed by metadata.name was authorized as that name; it stays a collection.
         let name = if matches!(asked.verb, "list" | "watch") { String::new() } else { asked.name.clone() };
         Ok(Target {
@@ -242,7 +242,10 @@ fn check_name(name: &str) -> Result<(), Status> {
 
 fn is_apply(parts: &Parts) -> bool {
     parts.method == http::Method::PATCH
-        && parts.headers.get(header::CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"application/apply-patch"))
+        && parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|of| of.as_bytes().starts_with(b"application/apply-patch"))
 }
 
 /// Takes what is left of a refused request's body, within bounds. An HTTP/1.1 client that is still sending
@@ -278,9 +281,7 @@ fn attributes(asked: &ResourceTarget) -> identity::Target<'_> {
 /// The negotiated form, or 406.
 pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     negotiate::negotiate(headers).ok_or_else(|| {
-        Status::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml",
-        )
+        Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
     })
 }
 

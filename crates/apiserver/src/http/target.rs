@@ -42,7 +42,10 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
     let mut rest: Vec<String> = segments.collect();
     // An empty segment names nothing, but for the namespace that is all of them.
     let all_namespaces = rest.len() > 2 && rest[0] == "namespaces" && rest[1].is_empty();
-    if rest.is_empty() || version.is_empty() || rest.iter().skip(if all_namespaces { 2 } else { 0 }).take(3).any(String::is_empty) {
+    if rest.is_empty()
+        || version.is_empty()
+        || rest.iter().skip(if all_namespaces { 2 } else { 0 }).take(3).any(String::is_empty)
+    {
         return Target::Path;
     }
     // The deprecated prefix: /api/v1/watch/namespaces/default/pods.
@@ -160,7 +163,20 @@ mod tests {
 
     #[test]
     fn the_rest_is_a_path() {
-        for path in ["//api/v1/pods", "/api//pods", "/api/v1//pods", "/api/v1/namespaces/a//pods", "/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v2"] {
+        for path in [
+            "//api/v1/pods",
+            "/api//pods",
+            "/api/v1//pods",
+            "/api/v1/namespaces/a//pods",
+            "/",
+            "/api",
+            "/apis",
+            "/api/v1",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/healthz",
+            "/openapi/v2",
+        ] {
             assert_eq!(resolve(&Method::GET, path, &Query::parse("")), Target::Path, "{path}");
         }
     }

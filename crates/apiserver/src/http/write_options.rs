@@ -95,9 +95,11 @@ pub fn delete(query: &Query, mut body: Value) -> Result<DeleteOptions, Status> {
     let seconds = query.integer("gracePeriodSeconds")?.filter(|_| is_silent("gracePeriodSeconds"));
     let policy = query.text("propagationPolicy").filter(|_| is_silent("propagationPolicy"));
     let orphan = query.boolean("orphanDependents").filter(|_| is_silent("orphanDependents"));
-    let found =
-        [("gracePeriodSeconds", seconds.map(Value::from)), ("propagationPolicy", policy.map(Value::from)),
-         ("orphanDependents", orphan.map(Value::from))];
+    let found = [
+        ("gracePeriodSeconds", seconds.map(Value::from)),
+        ("propagationPolicy", policy.map(Value::from)),
+        ("orphanDependents", orphan.map(Value::from)),
+    ];
     for (field, value) in found {
         if let Some(value) = value {
             body[field] = value;
@@ -177,7 +179,8 @@ mod tests {
         let check = |kind, query: &str, expect: &str| {
             let query = Query::parse(query);
             let told = WriteOptions::parse(&query, kind).map_err(|status| status.message);
-            let expect = if expect.is_empty() { Ok(()) } else { Err(format!("{kind}.meta.k8s.io \"\" is invalid: {expect}")) };
+            let expect =
+                if expect.is_empty() { Ok(()) } else { Err(format!("{kind}.meta.k8s.io \"\" is invalid: {expect}")) };
             assert_eq!(told.map(|_| ()), expect, "{query:?}");
         };
         check("CreateOptions", "dryRun=All&fieldManager=me&fieldValidation=Strict", "");

@@ -8,9 +8,12 @@ const PAGE_BYTES: f64 = 4096.0;
 
 /// Name, kind, help and value; without `/proc` there is nothing to tell.
 pub fn figures(started_seconds: f64) -> Vec<(&'static str, &'static str, &'static str, f64)> {
-    let mut figures = vec![
-        ("process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.", started_seconds),
-    ];
+    let mut figures = vec![(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started, in seconds since 1970.",
+        started_seconds,
+    )];
     if let Some((cpu_seconds, threads)) = stat() {
         figures.push(("process_cpu_seconds_total", "counter", "CPU time in user and system mode.", cpu_seconds));
         figures.push(("process_threads", "gauge", "Threads.", threads));

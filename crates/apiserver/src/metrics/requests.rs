@@ -25,7 +25,8 @@ const SECONDS: [f64; 23] = [
     45.0, 60.0,
 ];
 /// Objectives are about more than these two.
-const OBJECTIVE_SECONDS: &[f64] = SECONDS.split_at(2).1;
+const OBJECTIVE_SECONDS: [f64; 21] =
+    [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 const EVENT_BYTES: [f64; 8] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
 /// The codes that are answered; any other is counted as 500.
@@ -36,7 +37,16 @@ const LATER_CODES: [u16; 2] = [503, 504];
 const MAX_SERIES: usize = 4_096;
 /// Paths that are counted by themselves.
 const PATHS: [&str; 11] = [
-    "/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi/v2", "/openapi/v3", "/apis", "/api", "/statusz",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/version",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/apis",
+    "/api",
+    "/statusz",
     "/flagz",
 ];
 
@@ -60,8 +70,10 @@ impl<'a> Labels<'a> {
         let dry_run = if query.get("dryRun").is_some() { "All" } else { "" };
         let Target::Resource(asked) = target else {
             let path = path.trim_end_matches('/');
-            let known = PATHS.iter().find(|known| path.strip_prefix(**known).is_some_and(|rest| !rest.starts_with(|c| c != '/')));
-            return Self { verb: method_name(method), subresource: known.copied().unwrap_or_default(), ..OTHER };
+            let is_below =
+                |known: &&str| path.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let subresource = PATHS.into_iter().find(is_below).unwrap_or_default();
+            return Self { verb: method_name(method), subresource, ..OTHER };
         };
         let scope = match (asked.name.is_empty(), asked.namespace.is_empty()) {
             (false, _) => "resource",
@@ -131,7 +143,7 @@ impl Series {
             subresource: labels.subresource.into(),
             by_code: std::array::from_fn(|_| AtomicU64::new(0)),
             duration: Histogram::new(&SECONDS),
-            objective: Histogram::new(OBJECTIVE_SECONDS),
+            objective: Histogram::new(&OBJECTIVE_SECONDS),
             response_bytes: Histogram::new(&BYTES),
             running: AtomicI64::new(0),
             event_bytes: Histogram::new(&EVENT_BYTES),
@@ -148,6 +160,11 @@ impl Series {
             scope: self.scope,
             dry_run: self.dry_run,
         }
+    }
+
+    /// Where it is listed.
+    fn place(&self) -> [&str; 7] {
+        [&self.group, &self.resource, &self.version, self.verb, &self.subresource, self.scope, self.dry_run]
     }
 
     /// An answer has been made; `bytes` where its length is known.
@@ -211,12 +228,12 @@ impl Default for Requests {
 
 impl Requests {
     /// The series of the labels; made where they name what exists, and the common one otherwise.
-    pub fn series(&self, labels: Labels<'_>, exists: bool) -> Arc<Series> {
+    pub fn series(&self, labels: Labels<'_>, exists: impl FnOnce() -> bool) -> Arc<Series> {
         let hash = self.hasher.hash_one(labels);
         if let Some(found) = self.table.load().get(&hash) {
             return Arc::clone(if found.labels() == labels { found } else { &self.other });
         }
-        if !exists {
+        if !exists() {
             return Arc::clone(&self.other);
         }
         let _growing = self.growing.lock();
@@ -236,15 +253,22 @@ impl Requests {
         if !self.other.duration.is_empty() {
             all.push(&self.other);
         }
-        all.sort_by_key(|series| {
-            let labels = series.labels();
-            (labels.group, labels.resource, labels.subresource, labels.version, labels.verb, labels.scope, labels.dry_run)
-        });
+        all.sort_by(|a, b| a.place().cmp(&b.place()));
         write_counts(out, &all);
         let families: [(&str, &str, fn(&Series) -> &Histogram); 3] = [
-            ("apiserver_request_duration_seconds", "Time to answer, in seconds; of a watch, until it began.", |series| &series.duration),
-            ("apiserver_request_sli_duration_seconds", "Time to answer, in seconds, as service levels count it.", |series| &series.objective),
-            ("apiserver_response_sizes", "Size of answers to reads, in bytes before compression.", |series| &series.response_bytes),
+            (
+                "apiserver_request_duration_seconds",
+                "Time to answer, in seconds; of a watch, until it began.",
+                |series| &series.duration,
+            ),
+            (
+                "apiserver_request_sli_duration_seconds",
+                "Time to answer, in seconds, as service levels count it.",
+                |series| &series.objective,
+            ),
+            ("apiserver_response_sizes", "Size of answers to reads, in bytes before compression.", |series| {
+                &series.response_bytes
+            }),
         ];
         for (name, help, histogram) in families {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
@@ -281,7 +305,8 @@ fn write_watches(out: &mut String, all: &[&Series]) {
     // Of these, clients do not tell scopes apart.
     let mut by_resource: Vec<(String, u64)> = Vec::new();
     for series in watches() {
-        let labels = format!("group=\"{}\",resource=\"{}\",version=\"{}\"", series.group, series.resource, series.version);
+        let labels =
+            format!("group=\"{}\",resource=\"{}\",version=\"{}\"", series.group, series.resource, series.version);
         match by_resource.last_mut() {
             Some((known, total)) if *known == labels => *total += series.event_bytes.total(),
             _ => by_resource.push((labels, series.event_bytes.total())),
@@ -322,7 +347,7 @@ mod tests {
         let query = Query::parse(query);
         let target = target::resolve(&Method::GET, path, &query);
         let labels = Labels::of(&Method::GET, &target, path, &query, false);
-        requests.series(labels, exists).answered(status, elapsed, Some(10));
+        requests.series(labels, || exists).answered(status, elapsed, Some(10));
     }
 
     #[test]
@@ -336,7 +361,9 @@ mod tests {
         let mut text = String::new();
         requests.write(&mut text);
         let labels = |dry_run: &str| {
-            format!("component=\"apiserver\",{dry_run}group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\"")
+            format!(
+                "component=\"apiserver\",{dry_run}group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\""
+            )
         };
         for expect in [
             format!("apiserver_request_total{{code=\"200\",{}}} 2", labels("dry_run=\"\",")),
@@ -356,11 +383,14 @@ mod tests {
         let requests = Requests::default();
         let query = Query::parse("watch=1");
         let target = target::resolve(&Method::GET, "/api/v1/pods", &query);
-        let series = requests.series(Labels::of(&Method::GET, &target, "/api/v1/pods", &query, false), true);
+        let series = requests.series(Labels::of(&Method::GET, &target, "/api/v1/pods", &query, false), || true);
         let written = |requests: &Requests| {
             let mut text = String::new();
             requests.write(&mut text);
-            text.lines().filter(|line| line.starts_with("apiserver_longrunning")).map(|line| line[line.len() - 1..].to_owned()).collect::<String>()
+            text.lines()
+                .filter(|line| line.starts_with("apiserver_longrunning"))
+                .map(|line| line[line.len() - 1..].to_owned())
+                .collect::<String>()
         };
         let running = Running::of(series);
         running.series().told(100);

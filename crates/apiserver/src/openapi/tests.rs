@@ -85,6 +85,23 @@ fn every_document_is_closed() {
 }
 
 #[test]
+fn groups_have_documents_of_their_own() {
+    let open_api = open_api();
+    let index = open_api.index();
+    let operation = |path: &str| {
+        assert!(index["paths"][path]["serverRelativeURL"].as_str().is_some_and(|url| url.contains(path)), "{path}");
+        v3(&open_api, path)["paths"][format!("/{path}/")]["get"]["operationId"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(operation("apis/apps"), "getAppsAPIGroup");
+    assert_eq!(operation("apis/rbac.authorization.k8s.io"), "getRbacAuthorizationAPIGroup");
+    assert_eq!(operation("api"), "getCoreAPIVersions");
+    assert_eq!(operation("version"), "getCodeVersion");
+    let group = &v3(&open_api, "apis/apps")["components"]["schemas"];
+    assert!(group.get("io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionForDiscovery").is_some());
+    assert!(v2(&open_api)["paths"].get("/apis/apps/").is_some());
+}
+
+#[test]
 fn operation_ids_are_unique() {
     let document = v2(&open_api());
     let mut seen = BTreeSet::new();
