@@ -78,9 +78,9 @@ pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
     }
     if !target.name.is_empty() && name != target.name {
         if name.is_empty() {
+            let asked = &target.name;
             return Err(Status::bad_request(format!(
-                "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                target.name
+                "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
             )));
         }
         return Err(Status::bad_request(format!(

@@ -86,6 +86,15 @@ pub fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     ranges.iter().find_map(accept)
 }
 
+/// The same for what is neither a table nor partial metadata, and cannot be shown as such.
+pub fn negotiate_format(headers: &HeaderMap) -> Option<Format> {
+    let ranges = media_ranges(headers);
+    if ranges.is_empty() {
+        return Some(Format::Json);
+    }
+    ranges.iter().filter_map(accept).find(|accepted| accepted.shape == Shape::Object).map(|accepted| accepted.format)
+}
+
 fn accept(range: &MediaRange<'_>) -> Option<Accepted> {
     let format = match range.media_type {
         "application/json" | "*/*" | "application/*" => Format::Json,
@@ -141,5 +150,10 @@ mod tests {
             Some((Format::Json, Shape::Metadata(MetaVersion::V1))),
         );
         check("text/html", None);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io".parse().unwrap());
+        assert_eq!(negotiate_format(&headers), None);
+        headers.append(header::ACCEPT, "application/yaml".parse().unwrap());
+        assert_eq!(negotiate_format(&headers), Some(Format::Yaml));
     }
 }

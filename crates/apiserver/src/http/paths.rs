@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     body::Body,
     compress::accepts_gzip,
-    negotiate::Format,
-    pipeline::{accepted, method_not_allowed},
+    negotiate::{self, Format},
+    pipeline::{method_not_allowed, not_acceptable},
     query::Query,
     render,
 };
@@ -136,7 +136,8 @@ impl Server {
         let Some(document) = documents.discovery.document(path, accept) else { return Ok(page_not_found()) };
         // The aggregated form has been negotiated already; the plain one comes in any format objects come in.
         let is_plain = document.etag.is_none();
-        let format = if is_plain { accepted(headers)?.format } else { Format::Json };
+        let format =
+            if is_plain { negotiate::negotiate_format(headers).ok_or_else(not_acceptable)? } else { Format::Json };
         if format == Format::Yaml {
             let value: Value = serde_json::from_slice(&document.body).unwrap_or_default();
             return Ok(render::value(StatusCode::OK, format, &value));

@@ -279,10 +279,12 @@ fn attributes(asked: &ResourceTarget) -> identity::Target<'_> {
 }
 
 /// The negotiated form, or 406.
-pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
-    negotiate::negotiate(headers).ok_or_else(|| {
-        Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
-    })
+fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
+    negotiate::negotiate(headers).ok_or_else(not_acceptable)
+}
+
+pub fn not_acceptable() -> Status {
+    Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
 }
 
 /// The status of a path that is served but does not answer this method.
