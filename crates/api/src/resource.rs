@@ -174,6 +174,7 @@ pub enum Cell {
     Render(fn(object: &Value, now_seconds: i64) -> Value),
     /// A JSONPath of a custom resource's printer column.
     Path(JsonPath),
+    /// The column of a definition whose path cannot be read.
     Nothing,
 }
 

@@ -58,7 +58,7 @@ fn show_cells(topic: &str, object: &Value) -> Vec<String> {
         Cell::Name => object["metadata"]["name"].clone(),
         Cell::Age => age_of(object, NOW_SECONDS).into(),
         Cell::Render(render) => render(object, NOW_SECONDS),
-        Cell::Path(_) => panic!("built-in kinds have no JSONPath columns"),
+        Cell::Path(_) | Cell::Nothing => panic!("built-in kinds have no JSONPath columns"),
     };
     columns.iter().map(|column| format!("{}={}", column.name, cell(&column.cell))).collect()
 }

@@ -42,7 +42,7 @@ fn object(fields: &BTreeMap<String, String>, types: &mut Types) -> Object {
             None => (&**text, None),
         };
         let id = shape(text, types);
-        let always_there = default == Some(json!({}));
+        let always_there = default == Some(serde_json::json!({}));
         named.push(Field { default, always_there, ..Field::new(name, id) });
     }
     Object { preserve_unknown: object.preserve_unknown, ..Object::new(named) }
