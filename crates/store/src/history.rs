@@ -14,7 +14,7 @@ use std::{
 };
 
 use imbl::Vector;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{Entry, Event, EventKind, HistoryLimits, Revision, entry::topic_of, pack::Packed};
 
@@ -68,7 +68,10 @@ pub(crate) struct Log {
     /// The revision of the newest change that was dropped.
     pub dropped: Revision,
     pub wake: watch::Sender<()>,
+    /// Changed since its watchers were last woken.
     pub dirty: bool,
+    /// When its watchers may be woken again.
+    pub rests_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -182,7 +185,14 @@ impl History {
         if let Some(index) = self.topics.get(topic) {
             return *index;
         }
-        let log = Log { changes: Changes::new(), raw: 0, dropped: 0, wake: watch::Sender::new(()), dirty: false };
+        let log = Log {
+            changes: Changes::new(),
+            raw: 0,
+            dropped: 0,
+            wake: watch::Sender::new(()),
+            dirty: false,
+            rests_until: None,
+        };
         self.logs.push(log);
         self.topics.insert(topic.into(), self.logs.len() - 1);
         self.logs.len() - 1

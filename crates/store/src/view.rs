@@ -13,7 +13,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use stdx::Clock;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     Event, HistoryLimits, ReadError, Revision, Snapshot,
@@ -22,12 +25,12 @@ use crate::{
     pack::Packed,
 };
 
-/// Watchers are woken at most this often,
-const WAKE_INTERVAL: Duration = Duration::from_millis(2);
-/// and less often the more of them there are: each costs a write to its connection, however many events
-/// go into it. This bounds what waking costs to a share of one processor.
-const INTERVAL_PER_WATCHER: Duration = Duration::from_micros(100);
-const MAX_WAKE_INTERVAL: Duration = Duration::from_millis(50);
+/// So many watchers of a topic are woken by every commit. The more there are beyond them, the less often
+/// all are woken: each costs a write to its connection, however many events go into it. This bounds what
+/// waking the watchers of a topic costs to a share of one processor.
+const PROMPT_WATCHERS: usize = 16;
+const REST_PER_WATCHER: Duration = Duration::from_micros(100);
+const MAX_REST: Duration = Duration::from_millis(50);
 /// Past snapshots kept for those who read on at the same revision: the next page of a list.
 const PAST_SNAPSHOTS: usize = 4;
 /// A past snapshot keeps superseded values alive, so one that nobody has read for this long goes.
@@ -155,35 +158,42 @@ impl View {
 
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.history(|history, _| history.logs_mut().iter_mut().for_each(|log| log.dirty = true));
-        self.wake();
+        self.history(|history, _| history.logs_mut().iter().for_each(|log| log.wake.send_replace(())));
     }
 
-    /// Wakes the watchers of what has changed; how many there are.
-    fn wake(&self) -> usize {
+    /// Wakes the watchers of the topics that have changed and do not rest; when the next one has rested.
+    fn wake(&self, now: Instant) -> Option<Instant> {
         let mut history = self.history.lock();
-        let mut woken = 0;
+        let mut next = None;
         for log in history.logs_mut().iter_mut().filter(|log| log.dirty) {
+            if let Some(rested) = log.rests_until.filter(|rested| *rested > now) {
+                next = next.into_iter().chain([rested]).min();
+                continue;
+            }
             log.dirty = false;
             log.wake.send_replace(());
-            woken += log.wake.receiver_count();
+            log.rests_until = Some(now + rest_after(log.wake.receiver_count()));
         }
-        woken
+        next
     }
 
-    /// Wakes watchers: at once after a quiet time, and at most once in an interval after that.
+    /// Wakes watchers: at once after a quiet time of their topic, and then at intervals.
     pub async fn pace(view: Weak<Self>) {
+        let mut next = None;
         while let Some(published) = view.upgrade().map(|view| Arc::clone(&view.published)) {
-            published.notified().await;
-            let woken = view.upgrade().map_or(0, |view| view.wake());
-            tokio::time::sleep(wake_interval(woken)).await;
+            tokio::select! {
+                () = published.notified() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+            next = view.upgrade().and_then(|view| view.wake(Instant::now()));
         }
     }
 }
 
-fn wake_interval(watchers: usize) -> Duration {
-    let watchers = u32::try_from(watchers).unwrap_or(u32::MAX);
-    INTERVAL_PER_WATCHER.saturating_mul(watchers).clamp(WAKE_INTERVAL, MAX_WAKE_INTERVAL)
+/// How long a topic is left alone after so many watchers were woken.
+fn rest_after(watchers: usize) -> Duration {
+    let beyond = u32::try_from(watchers.saturating_sub(PROMPT_WATCHERS)).unwrap_or(u32::MAX);
+    REST_PER_WATCHER.saturating_mul(beyond).min(MAX_REST)
 }
 
 /// Gives changes their own values where neither the next change nor the current state leads to them.

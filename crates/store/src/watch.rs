@@ -8,8 +8,11 @@ use crate::{
     Event, ReadError, Revision, WatchError, entry::topic_of, history::first_after, lineage::Lineage, view::View,
 };
 
-/// Events handed out at once, at most.
+/// Events handed out at once, at most,
 const BATCH: usize = 256;
+/// and no more than it takes for their values to reach this: each watcher copies its batch, into a chunk that is
+/// small enough for the allocator to have one at hand.
+const BATCH_BYTES: usize = 56 * 1024;
 
 #[derive(Debug)]
 pub struct Watch {
@@ -67,16 +70,19 @@ impl Watch {
         }
         if let Some((changes, current)) = news {
             let lineage = Lineage { changes: &changes, current: &current };
-            let full = batch.len() + BATCH;
+            let (full, mut bytes) = (batch.len() + BATCH, 0);
             for index in first_after(&changes, self.cursor)..changes.len() {
                 let change = &changes[index].change;
                 // A commit's events are not torn apart: the cursor lies between revisions.
-                if batch.len() >= full && change.revision > self.cursor {
+                let is_full = batch.len() >= full || bytes >= BATCH_BYTES;
+                if is_full && change.revision > self.cursor {
                     return Ok(self.cursor);
                 }
                 if change.key.starts_with(&*self.prefix) {
                     let lagged = WatchError::Lagged { oldest: revision };
-                    batch.push(lineage.event(index).ok_or(lagged)?);
+                    let event = lineage.event(index).ok_or(lagged)?;
+                    bytes += event.entry.value.len();
+                    batch.push(event);
                 }
                 self.cursor = change.revision;
             }

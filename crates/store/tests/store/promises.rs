@@ -203,24 +203,66 @@ async fn a_quiet_watcher_learns_of_progress_without_being_woken() {
     assert!(events.is_empty());
 }
 
-#[tokio::test(start_paused = true)]
-async fn wake_ups_are_coalesced() {
+/// How often one of so many watchers is woken by 100 commits, one a millisecond.
+async fn wakes_among(watchers: usize) -> usize {
     let store = in_memory();
-    let mut watch = store.watch("pods/", 0).unwrap();
-    let reader = tokio::spawn(async move {
+    let watch = async |mut watch: store::Watch| {
         let (mut seen, mut wakes) = (Vec::new(), 0);
         while seen.len() < 100 {
             watch.next(&mut seen).await.unwrap();
             wakes += 1;
         }
         wakes
-    });
-    for i in 0..100 {
-        commit(&store, vec![put("pods/a", format!("{i}"))]).await.unwrap();
-        tokio::time::sleep(Duration::from_micros(100)).await;
+    };
+    let watching = (0..watchers).map(|_| watch(store.watch("pods/", 0).unwrap()));
+    let commits = async {
+        for i in 0..100 {
+            commit(&store, vec![put("pods/a", format!("{i}"))]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (wakes, ()) = tokio::join!(futures_util::future::join_all(watching), commits);
+    wakes.into_iter().max().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_watchers_are_woken_at_once_and_many_less_often() {
+    for (watchers, wakes) in [(1, 100..=100), (16, 100..=100), (116, 8..=12), (1000, 2..=4)] {
+        let seen = wakes_among(watchers).await;
+        assert!(wakes.contains(&seen), "{watchers} watchers: {seen} wakes");
     }
-    let wakes = reader.await.unwrap();
-    assert!((2..60).contains(&wakes), "{wakes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_of_many_watchers_delays_no_other() {
+    let store = in_memory();
+    let _crowd: Vec<_> = (0..500).map(|_| store.watch("nodes/", 0).unwrap()).collect();
+    let mut watch = store.watch("pods/", 0).unwrap();
+    let mut seen = Vec::new();
+    for i in 1..10 {
+        commit(&store, vec![put("nodes/n", format!("{i}"))]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let committed = tokio::time::Instant::now();
+        commit(&store, vec![put("pods/a", format!("{i}"))]).await.unwrap();
+        watch.next(&mut seen).await.unwrap();
+        assert_eq!((seen.len(), committed.elapsed()), (i, Duration::ZERO));
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_is_behind_reads_in_small_batches() {
+    let store = in_memory();
+    let mut watch = store.watch("pods/", 0).unwrap();
+    for i in 0..100 {
+        commit(&store, vec![put("pods/a", format!("{i:010000}"))]).await.unwrap();
+    }
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 100 {
+        let mut batch = Vec::new();
+        watch.next(&mut batch).await.unwrap();
+        sizes.push(batch.len());
+    }
+    assert!(sizes.iter().all(|size| (1..=6).contains(size)), "{sizes:?}");
 }
 
 #[tokio::test]
