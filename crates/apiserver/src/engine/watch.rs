@@ -150,7 +150,9 @@ impl Watcher {
                     }
                 }
             }
-            chunk.reserve(self.batch.iter().map(|event| event.entry.value.len() + FRAME_BYTES).sum());
+            if self.selection.is_everything() {
+                chunk.reserve(self.batch.iter().map(|event| event.entry.value.len() + FRAME_BYTES).sum());
+            }
             for event in std::mem::take(&mut self.batch) {
                 let before = chunk.len();
                 self.write_event(&mut chunk, &event);

@@ -1,6 +1,13 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2, limits, and an orderly end.
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,7 +26,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::body::Body;
+use super::{body::Body, gather::Gathered};
 use crate::identity::User;
 
 pub type RequestBody = BoxBody<Bytes, BodyError>;
@@ -33,6 +40,8 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_STREAMS_PER_CONNECTION: u32 = 1_000;
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Of one response: past it no further chunk is made until the peer has taken some.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -126,16 +135,21 @@ async fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(STALL_TIMEOUT);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(served);
-    let result = tokio::select! {
-        result = served.as_mut() => result,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
+    let stream = Gathered::new(stream);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream.clone()), service);
+    let until_stopped = async {
+        let mut served = pin!(served);
+        let result = tokio::select! {
+            result = served.as_mut() => result,
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        result.map_err(io::Error::other)
     };
-    result.map_err(io::Error::other)
+    stream.drive(until_stopped).await
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 mod compress;
+mod gather;
 pub mod listener;
 pub mod load;
 pub mod negotiate;
