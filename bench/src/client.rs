@@ -13,7 +13,11 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{
+    CipherSuite,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
 use serde_yaml_ng::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -71,8 +75,10 @@ impl Access {
         let chain = content(user, "client-certificate")?;
         let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(&content(user, "client-key")?)?;
-        let mut tls =
-            rustls::ClientConfig::builder().with_root_certificates(trusted).with_client_auth_cert(chain, key)?;
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(trusted)
+            .with_client_auth_cert(chain, key)?;
         tls.alpn_protocols = match protocol {
             Protocol::Http1 => vec![b"http/1.1".to_vec()],
             Protocol::Http2 => vec![b"h2".to_vec()],
@@ -114,6 +120,13 @@ impl Access {
         };
         Ok(Connection { authority: format!("{}:{}", self.host, self.port), sender })
     }
+}
+
+/// With AES-128 first, as Go's clients offer it, so that both sides encrypt with the same cipher.
+fn provider() -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
 }
 
 /// A field that is there either as base64 text or as the name of a file.
