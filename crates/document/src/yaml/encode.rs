@@ -6,6 +6,10 @@ use serde_json::{Map, Value};
 
 use super::scalar;
 
+/// YAML allows an implicit key 1024 characters (YAML 1.2, 7.4.2), quotes and escapes included; other writers stop at
+/// this.
+const MAX_IMPLICIT_KEY_BYTES: usize = 128;
+
 pub fn encode(value: &Value) -> String {
     let mut text = String::new();
     match value {
@@ -25,7 +29,16 @@ fn write_fields(text: &mut String, fields: &Map<String, Value>, indent: usize, i
         if index > 0 || !inline {
             pad(text, indent);
         }
+        // A longer one cannot be told from a text that never comes to its colon.
+        let explicit = key.len() > MAX_IMPLICIT_KEY_BYTES;
+        if explicit {
+            text.push_str("? ");
+        }
         write_string(text, key, None);
+        if explicit {
+            text.push('\n');
+            pad(text, indent);
+        }
         text.push(':');
         match value {
             Value::Object(fields) if !fields.is_empty() => {
