@@ -54,6 +54,8 @@ pub struct Config {
     /// From which services get their ports on every node.
     pub service_node_ports: RangeInclusive<u16>,
     pub audit_log: Option<PathBuf>,
+    /// How much of the past can be read and watched from.
+    pub history: store::HistoryLimits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +120,8 @@ impl Server {
             pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };
         let pki = Arc::new(Pki::open(&config.data_dir.join("pki"), &names, clock.now())?);
         let state = store::Config::new(config.data_dir.join("state"));
-        let store = Store::open(store::Config { clock: Arc::clone(&clock), random: Arc::clone(&random), ..state })?;
+        let (history, clock_of, random_of) = (config.history, Arc::clone(&clock), Arc::clone(&random));
+        let store = Store::open(store::Config { history, clock: clock_of, random: random_of, ..state })?;
         let audit = match &config.audit_log {
             None => Audit::off(Arc::clone(&random)),
             Some(path) => Audit::to_file(path, Arc::clone(&random))

@@ -5,13 +5,15 @@ use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use api::registry::RuntimeConfig;
 use apiserver::{kubeconfig, server};
 use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use store::HistoryLimits;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -43,6 +45,12 @@ pub struct Arguments {
     /// Append a line for each request to this file
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
+    /// For how long the past can be read and watched from
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    history_seconds: u64,
+    /// How much memory the past may take
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    history_bytes: usize,
 }
 
 fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
@@ -68,7 +76,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         service_cidr: arguments.service_cidr,
         service_node_ports: arguments.service_node_port_range,
         audit_log: arguments.audit_log,
+        history: HistoryLimits {
+            max_age: Duration::from_secs(arguments.history_seconds),
+            max_bytes: arguments.history_bytes,
+            ..HistoryLimits::default()
+        },
     };
+    raise_descriptor_limit();
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
     let running = server::Server::start(config, clock, random).await?;
     let file = match arguments.kubeconfig {
@@ -93,6 +107,16 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     }
     running.stop().await;
     Ok(())
+}
+
+/// The usual soft limit of 1024 open files is for programs that use `select`; with it, as many connections that say
+/// nothing would keep everyone else out.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Writes the admin's access into the kubeconfig file.
