@@ -5,10 +5,10 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle/tools
 export CORACLE_TOOLS := $(TOOLS)
 SCENARIO ?= all
 
-.PHONY: build demo test unit end-to-end lint bench tools fuzz-check
+.PHONY: build demo test lint bench fuzz tools
 
 build:
-	cargo build --release --bin coracle
+	cargo build --release --locked -p coracle
 
 demo: build tools
 	scripts/demo
@@ -22,6 +22,11 @@ lint:
 
 bench: build
 	cargo run --release --locked -p bench -- $(SCENARIO)
+
+# With a nightly toolchain: libfuzzer on each target (or TARGETS="cel yaml") for so long.
+SECONDS_EACH ?= 600
+fuzz:
+	scripts/fuzz $(SECONDS_EACH) $(TARGETS)
 
 tools:
 	scripts/tools $(TOOLS)

@@ -4,6 +4,7 @@
 //! validation and the CEL rules all come from it. Not here: serving instances, which is the generic
 //! path of every resource.
 
+pub mod declare;
 pub mod definition;
 pub mod formats;
 pub mod row;
@@ -11,7 +12,6 @@ pub mod rules;
 pub mod schema;
 pub mod status;
 
-pub(crate) mod declare;
 mod properties;
 mod structural;
 mod validate;
