@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,9 +18,25 @@ use testkit::{Server, http::Http};
 const CYCLES: u64 = 200;
 const WRITERS: usize = 4;
 const PATH: &str = "/api/v1/namespaces/default/configmaps";
+/// The name of the object after which there is nothing to follow.
+const END: &str = "zz-end";
 
-/// Name of an object: the last count that a writer knows to be stored, and its revision.
-type Acknowledged = Arc<Mutex<BTreeMap<String, (u64, u64)>>>;
+/// What the writers know.
+#[derive(Default)]
+struct Known {
+    /// By object: the last operation that was acknowledged.
+    acknowledged: BTreeMap<String, Written>,
+    /// By object: the number of the last deletion that was sent, whatever became of it.
+    deletions: BTreeMap<String, u64>,
+    /// Of every write that was acknowledged.
+    revisions: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Written {
+    Stored { number: u64, revision: u64 },
+    Deleted { number: u64 },
+}
 
 fn revision(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -30,37 +46,49 @@ fn count(object: &Value) -> u64 {
     object["data"]["count"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Creates and replaces objects of its own for as long as it may, through every failure.
-fn write(http: &Http, writer: usize, acknowledged: &Acknowledged, written: &AtomicU64, stop: &AtomicBool) {
+/// Creates, replaces and deletes objects of its own for as long as it may, through every failure.
+fn write(http: &Http, writer: usize, known: &Mutex<Known>, stop: &AtomicBool) {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
-        let name = format!("w{writer}-{}", number % 16);
+        let name = format!("w{writer}-{}", number % 7);
+        let path = format!("{PATH}/{name}");
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"count": number.to_string()},
         });
-        let (method, path) = match acknowledged.lock().unwrap().contains_key(&name) {
-            true => ("PUT", format!("{PATH}/{name}")),
-            false => ("POST", PATH.to_owned()),
+        let deletes = number % 5 == 0;
+        if deletes {
+            known.lock().unwrap().deletions.insert(name.clone(), number);
+        }
+        // What the death of the server left unanswered may or may not be stored: either way is tried.
+        let answer = match deletes {
+            true => http.json("DELETE", &path, None),
+            false => match http.json("PUT", &path, Some(&object)) {
+                Ok((404, _)) => http.json("POST", PATH, Some(&object)),
+                answer => answer,
+            },
         };
-        let answer = http.json(method, &path, Some(&object));
-        // What the death of the server left unanswered may or may not be stored: a creation is tried as a replacement.
-        let answer = match answer {
-            Ok((409, _)) if method == "POST" => http.json("PUT", &format!("{PATH}/{name}"), Some(&object)),
-            answer => answer,
-        };
+        let mut known = known.lock().unwrap();
         match answer {
+            Ok((200 | 201, _)) if deletes => drop(known.acknowledged.insert(name, Written::Deleted { number })),
+            Ok((404, _)) if deletes => drop(known.acknowledged.insert(name, Written::Deleted { number })),
             Ok((200 | 201, stored)) => {
-                acknowledged.lock().unwrap().insert(name, (number, revision(&stored)));
-                written.fetch_add(1, Ordering::Relaxed);
+                let revision = revision(&stored);
+                known.acknowledged.insert(name, Written::Stored { number, revision });
+                known.revisions.push(revision);
             }
-            Ok((code, status)) => panic!("{method} {path}: {code} {status}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            Ok((code, status)) => panic!("{number} of {path}: {code} {status}"),
+            Err(_) => {
+                drop(known);
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
 }
 
-fn check(http: &Http, acknowledged: &BTreeMap<String, (u64, u64)>) -> u64 {
+/// Writers go on meanwhile: an object may be further than what was acknowledged, never behind.
+fn check(http: &Http, known: &Mutex<Known>) -> u64 {
+    let acknowledged = known.lock().unwrap().acknowledged.clone();
     let (code, list) = http.json("GET", PATH, None).unwrap();
     assert_eq!(code, 200, "{list}");
     let items: BTreeMap<&str, &Value> = list["items"]
@@ -69,11 +97,22 @@ fn check(http: &Http, acknowledged: &BTreeMap<String, (u64, u64)>) -> u64 {
         .iter()
         .map(|item| (item["metadata"]["name"].as_str().unwrap(), item))
         .collect();
-    for (name, (number, at)) in acknowledged {
-        let item = items.get(name.as_str()).unwrap_or_else(|| panic!("{name} was acknowledged and is lost"));
-        assert!(count(item) >= *number, "{name}: {number} was acknowledged, {} is there", count(item));
-        assert!(revision(item) >= *at, "{name}: {at} was acknowledged, {} is there", revision(item));
-        assert!(count(item) != *number || revision(item) == *at, "{name}: the same state at another revision");
+    let deletions = known.lock().unwrap().deletions.clone();
+    for (name, written) in &acknowledged {
+        let item = items.get(name.as_str());
+        match (*written, item) {
+            (Written::Deleted { .. }, None) => {}
+            (Written::Deleted { number }, Some(item)) => assert!(count(item) > number, "{name} came back: {item}"),
+            (Written::Stored { number, .. }, None) => {
+                let deleted = deletions.get(name).is_some_and(|deletion| *deletion > number);
+                assert!(deleted, "{name}: {number} was acknowledged and is lost");
+            }
+            (Written::Stored { number, revision: at }, Some(item)) => {
+                assert!(count(item) >= number, "{name}: {number} was acknowledged, {} is there", count(item));
+                assert!(revision(item) >= at, "{name}: {at} was acknowledged, {} is there", revision(item));
+                assert!(count(item) != number || revision(item) == at, "{name}: the same state at another revision");
+            }
+        }
     }
     revision(&list)
 }
@@ -81,27 +120,28 @@ fn check(http: &Http, acknowledged: &BTreeMap<String, (u64, u64)>) -> u64 {
 #[test]
 fn nothing_acknowledged_is_lost() {
     let mut server = Server::start(env!("CARGO_BIN_EXE_coracle"));
-    let (acknowledged, written) = (Acknowledged::default(), Arc::new(AtomicU64::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
+    let (known, stop) = (Arc::new(Mutex::new(Known::default())), Arc::new(AtomicBool::new(false)));
+    let http = Http::of(&server);
+    let watcher = http.clone();
+    let start = revision(&http.json("GET", PATH, None).unwrap().1);
+    let watching = std::thread::spawn(move || follow(&watcher, start));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let http = Http::of(&server);
-            let (acknowledged, written, stop) = (Arc::clone(&acknowledged), Arc::clone(&written), Arc::clone(&stop));
-            std::thread::spawn(move || write(&http, writer, &acknowledged, &written, &stop))
+            let (http, known, stop) = (http.clone(), Arc::clone(&known), Arc::clone(&stop));
+            std::thread::spawn(move || write(&http, writer, &known, &stop))
         })
         .collect();
-    let http = Http::of(&server);
+    let written = || known.lock().unwrap().revisions.len() as u64;
     let mut last = 0;
     for cycle in 0..CYCLES {
         // Until something was written, and then for a moment that is another one each time.
-        let (before, deadline) = (written.load(Ordering::Relaxed), Instant::now() + Duration::from_secs(30));
-        while written.load(Ordering::Relaxed) < before + 1 + cycle % 7 {
+        let (before, deadline) = (written(), Instant::now() + Duration::from_secs(30));
+        while written() < before + 1 + cycle % 7 {
             assert!(Instant::now() < deadline, "no write came through in cycle {cycle}");
             std::thread::sleep(Duration::from_micros(500));
         }
         std::thread::sleep(Duration::from_micros(cycle * 131 % 5_000));
         server.restart();
-        let known = acknowledged.lock().unwrap().clone();
         let now = check(&http, &known);
         assert!(now >= last, "revisions went back from {last} to {now}");
         last = now;
@@ -110,27 +150,38 @@ fn nothing_acknowledged_is_lost() {
     for writer in writers {
         writer.join().expect("a writer saw only what it may see");
     }
-    check(&http, &acknowledged.lock().unwrap());
-    println!("{CYCLES} cycles, {} writes acknowledged", written.load(Ordering::Relaxed));
+    check(&http, &known);
+    let end = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": END}});
+    assert_eq!(http.json("POST", PATH, Some(&end)).unwrap().0, 201);
+    let seen: BTreeSet<u64> = watching.join().unwrap().into_values().flatten().collect();
+    let missed: Vec<u64> = known.lock().unwrap().revisions.iter().filter(|at| !seen.contains(at)).copied().collect();
+    assert_eq!(missed, Vec::<u64>::new(), "acknowledged, and told to no watcher");
+    println!("{CYCLES} cycles, {} writes acknowledged", written());
 }
 
-/// Follows every change through restarts; returns the revisions of each object in the order they came.
-fn follow(http: &Http, from: u64, stop: &AtomicBool) -> BTreeMap<String, Vec<u64>> {
+/// Follows every change through restarts until the object comes that ends it; returns the revisions of each object in
+/// the order they came. No revision comes twice.
+fn follow(http: &Http, from: u64) -> BTreeMap<String, Vec<u64>> {
     let mut seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut at = from;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let path = format!("{PATH}?watch=1&resourceVersion={at}&timeoutSeconds=2");
         let _ = http.lines(&path, |line| {
             // The end of a line that a death cut off.
             let Ok(event) = serde_json::from_str::<Value>(line) else { return };
-            assert!(event["type"] == "ADDED" || event["type"] == "MODIFIED", "{event}");
-            at = revision(&event["object"]);
+            let kind = event["type"].as_str().unwrap_or_default();
+            assert!(["ADDED", "MODIFIED", "DELETED"].contains(&kind), "{event}");
+            let now = revision(&event["object"]);
+            assert!(now > at, "{now} after {at}");
+            at = now;
             let name = event["object"]["metadata"]["name"].as_str().unwrap().to_owned();
             seen.entry(name).or_default().push(at);
         });
+        if seen.remove(END).is_some() {
+            return seen;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
-    seen
 }
 
 #[test]
@@ -138,9 +189,8 @@ fn watches_resume_without_gaps() {
     let mut server = Server::start(env!("CARGO_BIN_EXE_coracle"));
     let http = Http::of(&server);
     let (_, list) = http.json("GET", PATH, None).unwrap();
-    let (from, stop) = (revision(&list), Arc::new(AtomicBool::new(false)));
-    let (watcher, stopped) = (Http::of(&server), Arc::clone(&stop));
-    let watching = std::thread::spawn(move || follow(&watcher, from, &stopped));
+    let (from, watcher) = (revision(&list), http.clone());
+    let watching = std::thread::spawn(move || follow(&watcher, from));
     let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for cycle in 0..10 {
         for number in 0..20 {
@@ -157,8 +207,8 @@ fn watches_resume_without_gaps() {
         }
         server.restart();
     }
-    std::thread::sleep(Duration::from_secs(3));
-    stop.store(true, Ordering::Relaxed);
+    let end = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": END}});
+    assert_eq!(http.json("POST", PATH, Some(&end)).unwrap().0, 201);
     assert_eq!(watching.join().unwrap(), expected);
 }
 

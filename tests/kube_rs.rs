@@ -72,8 +72,10 @@ async fn objects(client: &Client) {
     api.delete_collection(&DeleteParams::default(), &selected).await.unwrap();
     assert_eq!(api.list(&selected).await.unwrap().items.len(), 0);
 
+    streaming_list(&api).await;
+
     let mut seen = Vec::new();
-    while seen.len() < 7 {
+    while seen.len() < 9 {
         let event = tokio::time::timeout(Duration::from_secs(20), events.try_next()).await.expect("an event in time");
         let (kind, object) = match event.unwrap().expect("the watch goes on") {
             WatchEvent::Added(object) => ("added", object),
@@ -83,7 +85,46 @@ async fn objects(client: &Client) {
         };
         seen.push(format!("{kind} {}", object.metadata.name.unwrap()));
     }
-    assert_eq!(seen, ["added a", "modified a", "modified a", "added b", "modified b", "deleted a", "deleted b"]);
+    assert_eq!(
+        seen,
+        [
+            "added a",
+            "modified a",
+            "modified a",
+            "added b",
+            "modified b",
+            "deleted a",
+            "deleted b",
+            "added first",
+            "deleted first"
+        ]
+    );
+}
+
+/// A list as a stream, as kube's watchers ask for it: what is there, then a bookmark that says so.
+async fn streaming_list(api: &Api<ConfigMap>) {
+    api.create(&PostParams::default(), &config_map("first", "1")).await.unwrap();
+    let watch = WatchParams::default().labels("app=web").initial_events();
+    let mut events = pin!(api.watch(&watch, "0").await.unwrap());
+    let mut names = Vec::new();
+    let bookmark = loop {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.try_next()).await.expect("an event in time");
+        match event.unwrap().expect("the watch goes on") {
+            WatchEvent::Added(object) => names.push(object.metadata.name.unwrap()),
+            WatchEvent::Bookmark(bookmark) => break bookmark,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(names, ["first"]);
+    assert_eq!(bookmark.metadata.annotations["k8s.io/initial-events-end"], "true");
+    let listed = api.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    assert_eq!(bookmark.metadata.resource_version, listed);
+    api.delete("first", &DeleteParams::default()).await.unwrap();
+    let after = events.try_next().await.unwrap().expect("the watch goes on");
+    assert!(
+        matches!(&after, WatchEvent::Deleted(object) if object.metadata.name.as_deref() == Some("first")),
+        "{after:?}"
+    );
 }
 
 async fn scale_and_status(client: &Client) {
@@ -175,6 +216,7 @@ async fn in_process() {
         runtime_config: api::registry::RuntimeConfig::parse("").unwrap(),
         service_cidr: "10.96.0.0/12".to_owned(),
         audit_log: None,
+        history: store::HistoryLimits::default(),
     };
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
     let running = apiserver::server::Server::start(config, clock, random).await.unwrap();

@@ -56,6 +56,7 @@ transcripts! {
     watch
     namespaces
     tables
+    kinds
     describe
     refused
     helm

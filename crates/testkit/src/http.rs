@@ -60,19 +60,29 @@ impl Http {
         let text = |path: &str| clients.kubectl(&["config", "view", "--raw", "-o", &format!("jsonpath={{{path}}}")]);
         let field = |path: &str| run(Command::new("base64").arg("-d"), &text(path)).stdout;
         let authority = field(".clusters[0].cluster.certificate-authority-data");
-        let certificate = CertificateDer::pem_slice_iter(&field(".users[0].user.client-certificate-data"))
-            .collect::<Result<Vec<_>, _>>()
-            .expect("the kubeconfig has a certificate");
-        let key = PrivateKeyDer::from_pem_slice(&field(".users[0].user.client-key-data")).expect("a key");
-        let tls = builder(&authority).with_client_auth_cert(certificate, key).expect("the key fits the certificate");
-        let address = text(".clusters[0].cluster.server").trim_start_matches("https://").to_owned();
-        Self { address, tls: Arc::new(tls) }
+        let certificate = field(".users[0].user.client-certificate-data");
+        let address = text(".clusters[0].cluster.server");
+        let address = address.trim_start_matches("https://");
+        Self::by_certificate(address, &authority, &certificate, &field(".users[0].user.client-key-data"))
+    }
+
+    /// With a client certificate; all three in PEM.
+    pub fn by_certificate(address: &str, authority: &[u8], certificate: &[u8], key: &[u8]) -> Self {
+        let certificate = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+        let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+        let tls = builder(authority).with_client_auth_cert(certificate.expect("a certificate"), key);
+        Self { address: address.to_owned(), tls: Arc::new(tls.expect("the key fits the certificate")) }
     }
 
     /// With no certificate.
     pub fn anonymous(server: &Server) -> Self {
         let authority = fs::read(server.data_dir().join("pki/ca.crt")).expect("the server's authority");
-        Self { address: server.address.clone(), tls: Arc::new(builder(&authority).with_no_client_auth()) }
+        Self::by_authority(&server.address, &authority)
+    }
+
+    /// With no certificate; the authority in PEM.
+    pub fn by_authority(address: &str, authority: &[u8]) -> Self {
+        Self { address: address.to_owned(), tls: Arc::new(builder(authority).with_no_client_auth()) }
     }
 
     /// The same client, at another address.
@@ -87,6 +97,14 @@ impl Http {
         let name = ServerName::try_from("127.0.0.1").expect("an address is a name");
         let session = ClientConnection::new(Arc::clone(&self.tls), name).map_err(io::Error::other)?;
         Ok(StreamOwned::new(session, socket))
+    }
+
+    /// The certificate that the server shows to a new connection.
+    pub fn server_certificate(&self) -> io::Result<Vec<u8>> {
+        let mut connection = self.connect()?;
+        connection.conn.complete_io(&mut connection.sock)?;
+        let shown = connection.conn.peer_certificates().and_then(|chain| chain.first());
+        shown.map(|leaf| leaf.to_vec()).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Sends the bytes and reads one answer.
