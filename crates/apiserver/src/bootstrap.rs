@@ -13,8 +13,15 @@ use crate::{
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// How others reach the server and know its clients.
+pub struct Place<'a> {
+    pub address: SocketAddr,
+    pub authority_pem: &'a str,
+}
+
 /// Idempotent: what is there already is left alone, or brought up to date where it says so itself.
-pub async fn run(engine: &Arc<Engine>, service_cidr: &str, address: SocketAddr) -> Result<(), Status> {
+pub async fn run(engine: &Arc<Engine>, service_cidr: &str, place: &Place<'_>) -> Result<(), Status> {
+    let address = place.address;
     let caller = Caller {
         user: User { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..User::default() },
         manager: "coracle".into(),
@@ -29,9 +36,17 @@ pub async fn run(engine: &Arc<Engine>, service_cidr: &str, address: SocketAddr) 
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [service_cidr]},
     }));
-    wanted.extend(kubernetes_service(engine, address));
+    wanted.push(kubernetes_service(engine, address.port()));
+    wanted.push(legacy_tokens_tracked_since(engine));
     for document in wanted {
         create(engine, &caller, document).await?;
+    }
+    keep(engine, &caller, authentication(place.authority_pem)).await?;
+    // Endpoints may not be loopback or unspecified; then there is nothing pods could reach yet.
+    if !address.ip().is_loopback() && !address.ip().is_unspecified() {
+        for document in kubernetes_endpoints(address) {
+            keep(engine, &caller, document).await?;
+        }
     }
     for write in authz::bootstrap::reconcile(&**engine) {
         match write {
@@ -62,6 +77,15 @@ async fn create(engine: &Engine, caller: &Caller, document: Value) -> Result<(),
         Err(status) if status.reason == "AlreadyExists" => Ok(()),
         result => result.map(|_| ()),
     }
+}
+
+/// Creates the object, or puts it right: the address may be another than at the last start.
+async fn keep(engine: &Engine, caller: &Caller, document: Value) -> Result<(), Status> {
+    let target = target_of(engine, &document)?;
+    if engine.store.snapshot().get(&target.key()).is_none() {
+        return create(engine, caller, document).await;
+    }
+    engine.update(&target, caller, &Change::Replace(document)).await.map(|_| ())
 }
 
 fn target_of(engine: &Engine, document: &Value) -> Result<Target, Status> {
@@ -96,33 +120,61 @@ fn priority_classes() -> impl Iterator<Item = Value> {
     .into_iter()
 }
 
+/// Where servers that trust this one's clients (a controller manager, a scheduler) learn which authority names them.
+fn authentication(authority_pem: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"client-ca-file": authority_pem},
+    })
+}
+
+/// From which day on it is known when a token kept in a Secret was last used; the cleaner of such tokens asks.
+fn legacy_tokens_tracked_since(engine: &Engine) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": engine.clock.now().strftime("%Y-%m-%d").to_string()},
+    })
+}
+
 /// `default/kubernetes`: how pods find the API server.
-fn kubernetes_service(engine: &Engine, address: SocketAddr) -> Vec<Value> {
-    let service_ip = engine.allocation.first();
-    // Endpoints may not be loopback or unspecified; then there is nothing pods could reach yet.
-    let endpoint = (!address.ip().is_loopback() && !address.ip().is_unspecified()).then(|| address.ip().to_string());
-    let mut objects = vec![json!({
+fn kubernetes_service(engine: &Engine, port: u16) -> Value {
+    let service_ip = engine.allocation.first().to_string();
+    json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "type": "ClusterIP", "clusterIP": service_ip.to_string(), "clusterIPs": [service_ip.to_string()],
+            "type": "ClusterIP", "clusterIP": service_ip, "clusterIPs": [service_ip],
             "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
         },
-    })];
-    if let Some(ip) = endpoint {
-        objects.push(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
-            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
-        }));
-    }
-    objects
+    })
+}
+
+/// Where that service leads, in its old form and its new one. Nobody mirrors the one to the other.
+fn kubernetes_endpoints(address: SocketAddr) -> [Value; 2] {
+    let (ip, port) = (address.ip().to_string(), address.port());
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let port = json!({"name": "https", "port": port, "protocol": "TCP"});
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": ip}], "ports": [port]}],
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": family,
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": [port],
+    });
+    [endpoints, slice]
 }

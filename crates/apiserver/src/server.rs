@@ -159,7 +159,9 @@ impl Server {
             pki,
             engine,
         });
-        bootstrap::run(&server.engine, &config.service_cidr, address)
+        let place =
+            bootstrap::Place { address: advertised(&config, address), authority_pem: &server.pki.authority_pem()? };
+        bootstrap::run(&server.engine, &config.service_cidr, &place)
             .await
             .map_err(|status| StartError::Bootstrap(status.message))?;
         let mut tasks = Vec::new();
@@ -329,6 +331,12 @@ fn flags(config: &Config) -> Vec<(&'static str, String)> {
 
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// Where pods reach this server: the first address it is told to advertise, else the one it is bound to.
+fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
+    let given = config.advertise.iter().find_map(|name| name.parse::<std::net::IpAddr>().ok());
+    given.map_or(bound, |ip| SocketAddr::new(ip, bound.port()))
 }
 
 /// What the serving certificate is to speak for, beside the machine itself.

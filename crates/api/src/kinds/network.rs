@@ -129,9 +129,6 @@ pub const SERVICE_CIDR: Strategy = Strategy {
     prepare_update: rules::keep_status,
     validate: |object, errors| check(object, errors, validate_ranges),
     validate_update: validate_ranges_update,
-    validate_status: |new, _, errors| {
-        check(new, errors, |root| rules::conditions(&root.get("status").get("conditions")));
-    },
     ..Strategy::DEFAULT
 };
 

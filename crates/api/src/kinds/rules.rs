@@ -21,10 +21,6 @@ pub fn label_selector(node: &Node<'_>) {
     node.with(metadata::validate_label_selector);
 }
 
-pub fn conditions(node: &Node<'_>) {
-    node.with(metadata::validate_conditions);
-}
-
 /// Takes a field from the old object.
 pub fn keep(new: &mut Value, old: &Value, field: &str) {
     match &old[field] {

@@ -216,21 +216,24 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
             }
             *new = kept;
         }
-        "finalize" => keep_only(old, new, &["spec", "finalizers"]),
-        "approval" => keep_only(old, new, &["status", "conditions"]),
-        "ephemeralcontainers" => keep_only(old, new, &["spec", "ephemeralContainers"]),
+        "finalize" => keep_only(old, new, &[&["spec", "finalizers"], &["metadata"]]),
+        "approval" => keep_only(old, new, &[&["status", "conditions"], &["metadata"]]),
+        "ephemeralcontainers" => {
+            keep_only(old, new, &[&["spec", "ephemeralContainers"], &["metadata", "managedFields"]]);
+        }
         "resize" => {
             pod::prepare_resize(new, old);
-            keep_only(old, new, &["spec"]);
+            keep_only(old, new, &[&["spec"], &["metadata", "managedFields"]]);
         }
         _ => {}
     }
 }
 
-fn keep_only(old: &Value, new: &mut Value, path: &[&str]) {
+fn keep_only(old: &Value, new: &mut Value, paths: &[&[&str]]) {
     let mut kept = old.clone();
-    copy(new, &mut kept, path);
-    copy(new, &mut kept, &["metadata", "managedFields"]);
+    for path in paths {
+        copy(new, &mut kept, path);
+    }
     *new = kept;
 }
 

@@ -191,7 +191,10 @@ impl Engine {
         let unmet = allocation::allocate(self, target, old, new);
         refuse(target, new, &unmet)?;
         let mut errors = FieldErrors::new();
-        metadata::count_generation(resource, old, new);
+        // Nobody wished for another pod when the scheduler found a node for this one.
+        if target.subresource != "binding" {
+            metadata::count_generation(resource, old, new);
+        }
         document::apply::keep_times(old, new);
         if new == old {
             return Ok(None);
