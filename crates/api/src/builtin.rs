@@ -59,7 +59,7 @@ struct Part {
     scale: bool,
 }
 
-/// Label, path, default.
+/// Label, path (`first|second` where another field stands in for a missing one), default.
 type Selectable = (&'static str, &'static str, &'static str);
 
 /// Kinds whose delete answers with the object (`ReturnDeletedObject` in upstream's registry).
@@ -175,9 +175,12 @@ impl Part {
 }
 
 fn selectable_field((label, path, default): &Selectable) -> SelectableField {
+    let (first, second) = path.split_once('|').unwrap_or((path, ""));
+    let steps = |path: &str| path.split('.').filter(|step| !step.is_empty()).map(Into::into).collect();
     SelectableField {
         label: (*label).into(),
-        path: path.split('.').map(Into::into).collect(),
+        path: steps(first),
+        second: steps(second),
         default: (*default).into(),
     }
 }

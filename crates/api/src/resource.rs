@@ -183,6 +183,8 @@ pub struct SelectableField {
     pub label: Box<str>,
     /// Field names from the root of the stored form; a missing field selects as the default.
     pub path: Vec<Box<str>>,
+    /// Another field, which counts where the first is missing; most have none.
+    pub second: Vec<Box<str>>,
     pub default: Box<str>,
 }
 

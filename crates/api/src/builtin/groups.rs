@@ -336,7 +336,7 @@ const EVENT_FIELDS: &[Selectable] = &[
     ("involvedObject.uid", "involvedObject.uid", ""),
     ("reason", "reason", ""),
     ("reportingComponent", "reportingComponent", ""),
-    ("source", "source.component", ""),
+    ("source", "source.component|reportingComponent", ""),
     ("type", "type", ""),
 ];
 

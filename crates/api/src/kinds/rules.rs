@@ -1,6 +1,6 @@
 //! Rules and preparations that the kinds outside of workloads share.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     check::{Node, is_empty, semantically_equal, text},
@@ -34,8 +34,9 @@ pub fn keep_status(new: &mut Value, old: &Value) {
 }
 
 /// What a client may not say at creation.
+/// A new object says nothing of its status; the field is there all the same, for JSON patches to add to.
 pub fn drop_status(object: &mut Value) {
-    edit::remove(object, "status");
+    object["status"] = json!({});
 }
 
 /// Refuses the second of two items with the same `field`; a missing one is left to others.

@@ -1,6 +1,6 @@
 //! The kinds of storage.k8s.io: classes, CSI drivers and what they report, attachments.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     check::{Node, check, elements, semantically_equal, text, texts},
@@ -131,7 +131,7 @@ pub fn attributes_class_columns() -> Vec<Column> {
 }
 
 pub const ATTACHMENT: Strategy = Strategy {
-    prepare_create: rules::drop_status,
+    prepare_create: |object| object["status"] = json!({"attached": false}),
     prepare_update: rules::keep_status,
     validate: |object, errors| check(object, errors, validate_attachment),
     validate_update: |new, old, errors| rules::immutable(new, old, &["spec"], errors),

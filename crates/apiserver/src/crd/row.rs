@@ -175,6 +175,7 @@ fn selectable(version: &Value) -> Vec<SelectableField> {
         .map(|path| SelectableField {
             label: path.into(),
             path: path.split('.').map(Box::from).collect(),
+            second: Vec::new(),
             default: "".into(),
         })
         .collect()

@@ -83,7 +83,7 @@ impl DeleteOptions {
         })
     }
 
-    fn check(&self, target: &Target, document: &Value) -> Result<(), Status> {
+    pub(super) fn check(&self, target: &Target, document: &Value) -> Result<(), Status> {
         let metadata = &document["metadata"];
         for (what, fate, expected, actual) in [
             ("UID", "deleted and then recreated", &self.uid, &metadata["uid"]),

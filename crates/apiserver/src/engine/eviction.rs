@@ -7,9 +7,10 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Caller, Engine, Target, decode,
+    Caller, Document, Engine, Target, decode,
     delete::{DeleteOptions, Deleted},
     patch::Change,
+    special,
 };
 use crate::{
     cluster::Cluster,
@@ -40,11 +41,44 @@ pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     if needs_budget(&pod) {
         disrupt(&engine, &target, &caller, &pod, options.dry_run).await?;
     }
+    if !options.dry_run && !caller.dry_run {
+        say_why(&engine, &target, &caller, &mut options).await?;
+    }
     match engine.delete(&target, &caller, &options).await? {
         Deleted::Gone(_) | Deleted::Pending(_) => {}
     }
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(render::value(StatusCode::CREATED, call.accepted.format, &success))
+}
+
+/// Marks the pod as disrupted before it goes: a Job tells by that who is to blame for the pod's end.
+async fn say_why(
+    engine: &Arc<Engine>,
+    target: &Target,
+    caller: &Caller,
+    options: &mut DeleteOptions,
+) -> Result<(), Status> {
+    let now = engine.now_text();
+    let pods = target.clone();
+    let wanted = options.clone();
+    let edit = move |pod: &Value| {
+        wanted.check(&pods, pod)?;
+        let mut pod = pod.clone();
+        special::set_condition(
+            &mut pod,
+            json!({
+                "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": now,
+            }),
+        );
+        Ok(pod)
+    };
+    let target = Target { subresource: "status".to_owned(), ..target.clone() };
+    let written = engine.update(&target, caller, &Change::Edit(&edit)).await?;
+    if let (Some(version), Document::Stored(entry)) = (&mut options.resource_version, &written.document) {
+        *version = entry.modified.to_string();
+    }
+    Ok(())
 }
 
 /// A pod that is over, not yet running, or already going does not count against a budget.

@@ -130,13 +130,17 @@ fn write_pairs<'a>(bytes: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a str, &'
 
 /// The value by which a selectable field is compared, as text.
 pub fn field_value(field: &api::resource::SelectableField, document: &Value) -> String {
-    let found = field.path.iter().try_fold(document, |value, step| value.get(&**step));
-    match found {
-        Some(Value::String(text)) if text.is_empty() => field.default.to_string(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => field.default.to_string(),
-        Some(other) => other.to_string(),
-    }
+    let text_at = |path: &[Box<str>]| {
+        let found = path.iter().try_fold(document, |value, step| value.get(&**step))?;
+        match found {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            // No second field was named.
+            Value::Object(_) if path.is_empty() => None,
+            other => Some(other.to_string()),
+        }
+    };
+    text_at(&field.path).or_else(|| text_at(&field.second)).unwrap_or_else(|| field.default.to_string())
 }
 
 /// `{"kind":"Pod","apiVersion":"v1",`: what stands before the rest of a stored document.

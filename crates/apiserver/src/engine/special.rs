@@ -145,7 +145,10 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
                 pod["metadata"]["annotations"][key] = value.clone();
             }
         }
-        set_scheduled(&mut pod, &now);
+        set_condition(
+            &mut pod,
+            json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+        );
         Ok(pod)
     };
     target.subresource = "binding".to_owned();
@@ -154,19 +157,24 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
     Ok(created(call, &success, &warnings))
 }
 
-/// The condition that says a pod has its node.
-fn set_scheduled(pod: &mut Value, now: &str) {
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+/// Puts the condition in the place of the one of its type; one that holds already keeps its time.
+pub fn set_condition(pod: &mut Value, mut condition: Value) {
     let status = &mut pod["status"];
     if !status.is_object() {
         *status = json!({});
     }
-    match status["conditions"].as_array_mut() {
-        Some(conditions) => {
-            conditions.retain(|known| known["type"] != "PodScheduled");
-            conditions.push(condition);
+    let Some(conditions) = status["conditions"].as_array_mut() else {
+        status["conditions"] = json!([condition]);
+        return;
+    };
+    match conditions.iter_mut().find(|known| known["type"] == condition["type"]) {
+        Some(known) => {
+            if known["status"] == condition["status"] {
+                condition["lastTransitionTime"] = known["lastTransitionTime"].take();
+            }
+            *known = condition;
         }
-        None => status["conditions"] = json!([condition]),
+        None => conditions.push(condition),
     }
 }
 
