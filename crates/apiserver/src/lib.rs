@@ -17,6 +17,7 @@ pub mod identity;
 pub mod kubeconfig;
 pub mod metrics;
 pub mod openapi;
+mod pattern;
 pub mod pki;
 mod rules;
 pub mod server;

@@ -133,12 +133,10 @@ pub(super) fn match_resources(resources: &Node<'_>) {
     for list in ["resourceRules", "excludeResourceRules"] {
         for rule in resources.get(list).items() {
             let names = rule.get("resourceNames");
-            for (index, name) in elements(names.value).iter().enumerate() {
+            for index in 0..elements(names.value).len() {
                 names.index(index).syntax(rules::path_segment);
-                if elements(names.value)[..index].contains(name) {
-                    names.index(index).duplicate();
-                }
             }
+            rules::distinct(&names);
             rule_with_operations(&rule);
         }
     }
@@ -171,12 +169,10 @@ fn validate_binding(root: &Node<'_>) {
         match_resources(&spec.get("matchResources"));
     }
     let actions = spec.get("validationActions");
-    for (index, action) in elements(actions.value).iter().enumerate() {
+    for index in 0..elements(actions.value).len() {
         actions.index(index).word(&["Audit", "Deny", "Warn"]);
-        if elements(actions.value)[..index].contains(action) {
-            actions.index(index).duplicate();
-        }
     }
+    rules::distinct(&actions);
     if ["Deny", "Warn"].iter().all(|action| elements(actions.value).iter().any(|known| known == action)) {
         actions.invalid(
             "must not contain both Deny and Warn (repeating the same validation failure information in the API \

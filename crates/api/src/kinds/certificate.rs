@@ -1,6 +1,8 @@
 //! CertificateSigningRequests. Who asks (`spec.username` and so on) is filled in by the server, and the
 //! `approval` subresource is where conditions are set.
 
+use std::collections::HashSet;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
@@ -83,12 +85,13 @@ fn validate(root: &Node<'_>) {
     }
     let usages = spec.get("usages");
     usages.require();
+    let mut seen = HashSet::new();
     for (index, usage) in elements(usages.value).iter().enumerate() {
         let node = usages.index(index);
         if !USAGES.contains(&node.text()) {
             node.not_supported(USAGES);
         }
-        if elements(usages.value)[..index].contains(usage) {
+        if !seen.insert(usage) {
             node.duplicate();
         }
     }

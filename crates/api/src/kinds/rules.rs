@@ -1,9 +1,11 @@
 //! Rules and preparations that the kinds outside of workloads share.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{
-    check::{Node, is_empty, semantically_equal, text},
+    check::{Node, elements, is_empty, semantically_equal, text},
     columns, edit,
 };
 use crate::{
@@ -41,13 +43,22 @@ pub fn drop_status(object: &mut Value) {
 
 /// Refuses the second of two items with the same `field`; a missing one is left to others.
 pub fn unique(list: &Node<'_>, field: &str) {
-    let mut seen: Vec<&Value> = Vec::new();
+    let mut seen = HashSet::new();
     for item in list.items() {
         let value = &item.value[field];
-        if !is_empty(value) && seen.contains(&value) {
+        if !is_empty(value) && !seen.insert(value) {
             item.get(field).push(FieldError::duplicate(item.get(field).path(), value.clone()));
         }
-        seen.push(value);
+    }
+}
+
+/// Refuses the second of two equal items.
+pub fn distinct(list: &Node<'_>) {
+    let mut seen = HashSet::new();
+    for (index, item) in elements(list.value).iter().enumerate() {
+        if !seen.insert(item) {
+            list.index(index).duplicate();
+        }
     }
 }
 

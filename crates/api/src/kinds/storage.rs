@@ -1,5 +1,7 @@
 //! The kinds of storage.k8s.io: classes, CSI drivers and what they report, attachments.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -62,21 +64,17 @@ fn validate_class(root: &Node<'_>) {
     root.get("reclaimPolicy").optional_word(&["Delete", "Retain"]);
     root.get("volumeBindingMode").optional_word(&["Immediate", "WaitForFirstConsumer"]);
     let topologies = root.get("allowedTopologies");
+    let mut seen = HashSet::new();
     for (index, term) in elements(topologies.value).iter().enumerate() {
         let node = topologies.index(index);
         let expressions = node.get("matchLabelExpressions");
         for expression in expressions.items() {
             expression.get("values").require();
             expression.get("key").syntax(syntax::is_qualified_name);
-            let values = expression.get("values");
-            for (index, value) in elements(values.value).iter().enumerate() {
-                if elements(values.value)[..index].contains(value) {
-                    values.index(index).duplicate();
-                }
-            }
+            rules::distinct(&expression.get("values"));
         }
         rules::unique(&expressions, "key");
-        if elements(topologies.value)[..index].contains(term) {
+        if !seen.insert(term) {
             expressions.push(FieldError::duplicate(expressions.path(), ""));
         }
     }

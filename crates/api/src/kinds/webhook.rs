@@ -1,5 +1,7 @@
 //! Configurations of admission webhooks, and the rules and match conditions they share with policies.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -100,9 +102,10 @@ fn review_versions(versions: &Node<'_>) {
     if !versions.require_saying("must specify one of v1, v1beta1") {
         return;
     }
+    let mut seen = HashSet::new();
     for (index, version) in elements(versions.value).iter().enumerate() {
         let node = versions.index(index);
-        if elements(versions.value)[..index].contains(version) {
+        if !seen.insert(version) {
             node.invalid("duplicate version");
         } else {
             node.syntax(syntax::is_dns1035_label);

@@ -347,7 +347,7 @@ fn check_literal_arguments(name: &str, arguments: &[Expression]) -> Result<(), S
         return Ok(());
     };
     let problem = match name {
-        "matches" | "find" => super::library::regex::compiled(text).err(),
+        "matches" | "find" => crate::pattern::compile(text).err(),
         "duration" => super::library::duration::parse(text).is_none().then(|| "invalid duration argument".to_owned()),
         "timestamp" => super::value::timestamp(text).is_none().then(|| "invalid timestamp argument".to_owned()),
         _ => None,

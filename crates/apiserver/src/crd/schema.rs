@@ -11,7 +11,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{declare, rules::Rules, validate};
-use crate::cel::library::regex::compiled;
+use crate::pattern;
 
 /// One level of a schema; also the value validations nested in `allOf` and its like.
 #[derive(Debug, Default, Clone)]
@@ -144,7 +144,7 @@ impl Schema {
             pattern: json["pattern"]
                 .as_str()
                 .filter(|text| !text.is_empty())
-                .map(|text| Box::new(Pattern { text: text.into(), regex: compiled(text).ok() })),
+                .map(|text| Box::new(Pattern { text: text.into(), regex: pattern::compile(text).ok() })),
             length: bounds("minLength", "maxLength"),
             items_count: bounds("minItems", "maxItems"),
             properties_count: bounds("minProperties", "maxProperties"),

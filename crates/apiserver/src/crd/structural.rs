@@ -4,7 +4,7 @@
 use api::field::{FieldError, FieldErrors, Path};
 use serde_json::{Value, json};
 
-use crate::cel::library::regex::compiled;
+use crate::pattern;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -172,7 +172,7 @@ fn value_validation(
         nested(&schema["not"], false, &path.child("not"), errors);
     }
     if let Some(pattern) = schema["pattern"].as_str()
-        && let Err(problem) = compiled(pattern)
+        && let Err(problem) = pattern::compile(pattern)
     {
         let detail = format!("must be a valid regular expression, but isn't: {problem}");
         errors.push(FieldError::invalid(&path.child("pattern"), pattern, detail));

@@ -60,12 +60,10 @@ impl FieldSet {
     pub fn extend(&mut self, other: FieldSet) {
         if self.is_empty() {
             *self = other;
-            return;
-        }
-        for node in other.nodes {
-            let here = self.node(node.element);
-            here.member |= node.member;
-            here.below.extend(node.below);
+        } else if !other.is_empty() {
+            let mut nodes = std::mem::take(&mut self.nodes);
+            nodes.extend(other.nodes);
+            *self = Self::of_nodes(nodes);
         }
     }
 
@@ -106,6 +104,20 @@ impl FieldSet {
         let mut paths = Vec::new();
         self.collect(&Path::default(), &mut paths);
         paths
+    }
+
+    /// The set of these nodes, in any order. Sorting once costs less than putting each in its place.
+    fn of_nodes(mut nodes: Vec<Node>) -> Self {
+        nodes.sort_by(|a, b| a.element.cmp(&b.element));
+        nodes.dedup_by(|later, first| {
+            let same = later.element == first.element;
+            if same {
+                first.member |= later.member;
+                first.below.extend(std::mem::take(&mut later.below));
+            }
+            same
+        });
+        Self { nodes }
     }
 
     pub(crate) fn nodes_mut(&mut self) -> &mut [Node] {

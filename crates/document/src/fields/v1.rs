@@ -33,8 +33,8 @@ impl FieldSet {
     /// Reads `FieldsV1`, which is at most as deep as a document may be. Kinds of elements that are not known are
     /// left out.
     pub fn from_v1(fields: &Value) -> Result<Self, FieldsError> {
-        let mut set = FieldSet::default();
-        let Some(fields) = entries(fields)? else { return Ok(set) };
+        let Some(fields) = entries(fields)? else { return Ok(FieldSet::default()) };
+        let mut nodes = Vec::with_capacity(fields.len());
         for (key, below) in fields {
             if key == "." {
                 continue;
@@ -42,11 +42,9 @@ impl FieldSet {
             let Some(element) = Element::decode(key)? else { continue };
             let named = entries(below)?.is_some_and(|below| below.contains_key("."));
             let below = FieldSet::from_v1(below)?;
-            let node = set.node(element);
-            node.member |= named || below.is_empty();
-            node.below.extend(below);
+            nodes.push(Node { element, member: named || below.is_empty(), below });
         }
-        Ok(set)
+        Ok(Self::of_nodes(nodes))
     }
 }
 

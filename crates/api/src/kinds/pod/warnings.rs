@@ -1,5 +1,7 @@
 //! What is legal in a pod or template but hardly meant: sent to the client as warnings.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::{
@@ -38,6 +40,9 @@ const GONE: &[(&str, &str)] = &[
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Each port is compared with so many before it: warnings are a courtesy, and no pod has more by intention.
+const MOST_PORTS_COMPARED: usize = 100;
+
 /// `prefix` is where the template stands, with a dot at its end.
 pub fn template(template: &Value, prefix: &str) -> Vec<String> {
     let spec = &template["spec"];
@@ -55,9 +60,9 @@ pub fn template(template: &Value, prefix: &str) -> Vec<String> {
         }
     }
     for (list, field) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
-        let items = elements(&spec[list]);
-        for (item, index) in items.iter().zip(0..) {
-            if items[..index].iter().any(|earlier| earlier[field] == item[field]) {
+        let mut seen = HashSet::new();
+        for (item, index) in elements(&spec[list]).iter().zip(0..) {
+            if !seen.insert(&item[field]) {
                 let value = text(item, field);
                 warnings.push(format!("{prefix}.{list}[{index}].{field}: duplicate {field} {value:?}"));
             }
@@ -95,10 +100,10 @@ fn of_container<'a>(
             }
         }
     }
-    let variables = elements(&container["env"]);
-    for (variable, index) in variables.iter().zip(0..) {
+    let mut seen = HashSet::new();
+    for (variable, index) in elements(&container["env"]).iter().zip(0..) {
         let name = text(variable, "name");
-        let is_repeated = variables[..index].iter().any(|earlier| earlier["name"] == variable["name"]);
+        let is_repeated = !seen.insert(name);
         let builds_on = text(variable, "value").contains(&format!("$({name})"));
         let replaces =
             !builds_on || text(variable, "value") == format!("$({name})") || !variable["valueFrom"].is_null();
@@ -109,15 +114,18 @@ fn of_container<'a>(
     }
     for (port, index) in elements(&container["ports"]).iter().zip(0..) {
         let here = format!("{path}.ports[{index}]");
-        for (there, other) in ports.iter() {
+        for (there, other) in ports.iter().take(MOST_PORTS_COMPARED) {
             warnings.extend(port_warning(port, other, there).map(|message| format!("{here}: {message}")));
         }
         ports.push((here, port));
     }
 }
 
+fn number(port: &Value, field: &str) -> i64 {
+    port[field].as_i64().unwrap_or_default()
+}
+
 fn port_warning(port: &Value, other: &Value, there: &str) -> Option<String> {
-    let number = |port: &Value, field: &str| port[field].as_i64().unwrap_or_default();
     if number(port, "containerPort") != number(other, "containerPort") || port["protocol"] != other["protocol"] {
         let name = text(port, "name");
         let users = format!("services and probes that select ports by name will use {there}");

@@ -2,10 +2,13 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::{Cost, Entry, entry};
-use crate::cel::{Budget, Failure, value::Value};
+use crate::{
+    cel::{Budget, Failure, value::Value},
+    pattern,
+};
 
 pub const TABLE: &[Entry] = &[
     entry(&["string.matches(string): bool", "matches(string, string): bool"], Cost::Pattern, |values, budget| {
@@ -40,8 +43,6 @@ pub const TABLE: &[Entry] = &[
     ),
 ];
 
-/// Bytes that a compiled pattern may take.
-const MAX_PROGRAM_BYTES: usize = 1 << 20;
 /// Patterns that a thread remembers; most are literals, used again and again.
 const REMEMBERED: usize = 64;
 /// What compiling a pattern that is not remembered costs.
@@ -57,7 +58,7 @@ fn charged(pattern: &str, budget: &Budget) -> Result<Regex, Failure> {
         return Ok(regex);
     }
     budget.spend(COMPILATION)?;
-    let regex = compiled(pattern).map_err(Failure::Error)?;
+    let regex = pattern::compile(pattern).map_err(Failure::Error)?;
     COMPILED.with_borrow_mut(|known| {
         if known.len() >= REMEMBERED {
             known.clear();
@@ -65,10 +66,4 @@ fn charged(pattern: &str, budget: &Budget) -> Result<Regex, Failure> {
         known.insert(pattern.into(), regex.clone());
     });
     Ok(regex)
-}
-
-pub fn compiled(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(MAX_PROGRAM_BYTES).dfa_size_limit(MAX_PROGRAM_BYTES).build().map_err(
-        |error| format!("error parsing regexp: {}", error.to_string().lines().last().unwrap_or_default().trim()),
-    )
 }
