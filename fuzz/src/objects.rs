@@ -54,7 +54,6 @@ pub fn object(bytes: &[u8]) {
     });
     let Some((row, mut old)) = documents.next() else { return };
     let strategy = &row.strategy;
-    metadata::prepare_create(&mut old);
     (strategy.prepare_create)(&mut old);
     let mut errors = FieldErrors::new();
     let scope = if row.is_namespaced() { Scope::Namespaced } else { Scope::Cluster };

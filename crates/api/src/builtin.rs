@@ -177,12 +177,7 @@ impl Part {
 fn selectable_field((label, path, default): &Selectable) -> SelectableField {
     let (first, second) = path.split_once('|').unwrap_or((path, ""));
     let steps = |path: &str| path.split('.').filter(|step| !step.is_empty()).map(Into::into).collect();
-    SelectableField {
-        label: (*label).into(),
-        path: steps(first),
-        second: steps(second),
-        default: (*default).into(),
-    }
+    SelectableField { label: (*label).into(), path: steps(first), second: steps(second), default: (*default).into() }
 }
 
 fn boxed(words: &[&str]) -> Vec<Box<str>> {

@@ -99,7 +99,8 @@ async fn any_change(watches: &mut [Watch]) {
         return std::future::pending().await;
     }
     let changes = watches.iter_mut().map(|watch| async move { watch.next(&mut Vec::new()).await }.boxed());
-    select_all(changes).await;
+    // Whether it lags or ends is a change too: the topic is looked at anew.
+    let _ = select_all(changes).await;
 }
 
 fn server() -> Caller {

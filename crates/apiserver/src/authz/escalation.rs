@@ -27,7 +27,7 @@ pub fn check(
     if &*request.resource.group != GROUP
         || !matches!(request.operation, Operation::Create | Operation::Update)
         || request.user.is_in(MASTERS)
-        || request.operation == Operation::Update && only_collection_fields_differ(&request.object, &request.old)
+        || request.operation == Operation::Update && only_collection_fields_differ(&request.object, request.old)
     {
         return Ok(());
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::http::{
     body::Body,
-    render::{self, View},
+    render,
     verbs::{Call, warn},
 };
 
@@ -46,7 +46,8 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         let (_, document) = call.engine.current(&call.target)?;
         let scale = api::scale::of(&resource, &paths, &document);
         let shown = Resource { columns: api::scale::columns().into(), ..(*resource).clone() };
-        let view = View { resource: Arc::new(shown), ..call.view()? };
+        let mut view = call.view()?;
+        view.resource = Arc::new(shown);
         return Ok(view.document(StatusCode::OK, &scale));
     }
     let caller = call.caller()?;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Element, FieldSet};
+use super::{Element, FieldSet, Node};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FieldsError {
