@@ -68,7 +68,7 @@ pub(crate) struct Log {
     /// The revision of the newest change that was dropped.
     pub dropped: Revision,
     pub wake: watch::Sender<()>,
-    /// Changed since its watchers were last woken.
+    /// Changed since its watchers, if it has any, were last woken.
     pub dirty: bool,
     /// When its watchers may be woken again.
     pub rests_until: Option<Instant>,
@@ -198,7 +198,8 @@ impl History {
         self.logs.len() - 1
     }
 
-    pub fn push(&mut self, moment: Moment, change: Change, event: Option<Arc<Event>>) {
+    /// Whether there are now watchers to be woken who were not before.
+    pub fn push(&mut self, moment: Moment, change: Change, event: Option<Arc<Event>>) -> bool {
         let index = self.topic(topic_of(&change.key));
         let log = &mut self.logs[index];
         if let Some(before) = &change.before
@@ -212,9 +213,11 @@ impl History {
             self.raw += 1;
             log.raw += 1;
         }
-        log.dirty = true;
+        let rouses = !log.dirty && log.wake.receiver_count() > 0;
+        log.dirty |= rouses;
         log.changes.push_back(Slot { change: Arc::new(change), event });
         self.order.push_back((moment, index));
+        rouses
     }
 
     /// Keeps the value of an entry whose successor's change will not lead back to it.

@@ -58,7 +58,7 @@ pub(crate) struct View {
     history: Mutex<History>,
     /// With the time of their last use.
     past: Mutex<VecDeque<(i64, Snapshot)>>,
-    published: Arc<Notify>,
+    roused: Arc<Notify>,
     closed: AtomicBool,
     pub clock: Arc<dyn Clock>,
 }
@@ -69,7 +69,7 @@ impl View {
             current: ArcSwap::from_pointee(current),
             history: Mutex::new(history),
             past: Mutex::default(),
-            published: Arc::default(),
+            roused: Arc::default(),
             closed: AtomicBool::new(false),
             clock,
         }
@@ -94,19 +94,22 @@ impl View {
     /// Shows commits, which are in order and have led to `current`, to readers and watchers.
     pub fn publish(&self, current: Snapshot, commits: impl IntoIterator<Item = Commit>) {
         let now_ms = self.now_ms();
-        let oldest = {
+        let (oldest, rouses) = {
             let mut history = self.history.lock();
+            let mut rouses = false;
             for commit in commits {
                 for (change, event) in commit.changes {
-                    history.push(commit.moment, change, Some(event));
+                    rouses |= history.push(commit.moment, change, Some(event));
                 }
             }
             history.trim(now_ms);
             self.current.store(Arc::new(current));
-            history.oldest()
+            (history.oldest(), rouses)
         };
         self.past.lock().retain(|(used_ms, past)| past.revision >= oldest && now_ms - used_ms < PAST_IDLE_MS);
-        self.published.notify_one();
+        if rouses {
+            self.roused.notify_one();
+        }
     }
 
     pub fn history<T>(&self, read: impl FnOnce(&mut History, &Snapshot) -> T) -> T {
@@ -180,9 +183,9 @@ impl View {
     /// Wakes watchers: at once after a quiet time of their topic, and then at intervals.
     pub async fn pace(view: Weak<Self>) {
         let mut next = None;
-        while let Some(published) = view.upgrade().map(|view| Arc::clone(&view.published)) {
+        while let Some(roused) = view.upgrade().map(|view| Arc::clone(&view.roused)) {
             tokio::select! {
-                () = published.notified() => {}
+                () = roused.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             next = view.upgrade().and_then(|view| view.wake(Instant::now()));
