@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use api::status::Status;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use stdx::Clock;
 use store::{Entry, Event, EventKind, ReadError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ pub struct Watcher {
     deadline: Instant,
     caught_up: u64,
     batch: Vec<Arc<Event>>,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
     /// Where the watch and its events are counted.
     running: Running,
@@ -77,6 +79,7 @@ impl Engine {
             deadline: now + timeout,
             caught_up: 0,
             batch: Vec::new(),
+            clock: Arc::clone(&self.clock),
             stop: self.stop.clone(),
             running,
             target,
@@ -153,6 +156,8 @@ impl Watcher {
             if self.selection.is_everything() {
                 chunk.reserve(self.batch.iter().map(|event| event.entry.value.len() + FRAME_BYTES).sum());
             }
+            // The ages in a table are those at the time of the event.
+            self.view.now_seconds = self.clock.now().as_second();
             for event in std::mem::take(&mut self.batch) {
                 let before = chunk.len();
                 self.write_event(&mut chunk, &event);
