@@ -46,6 +46,12 @@ impl FieldSelector {
         self.requirements.iter().map(|term| &*term.field)
     }
 
+    /// Demands that `field` have this value, beside what is demanded already.
+    pub fn require(&mut self, field: &str, value: &str) {
+        self.requirements.push(FieldRequirement { field: field.into(), value: value.into(), equal: true });
+        self.requirements.sort();
+    }
+
     /// The value that `field` must have, where the selector demands one.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.requirements.iter().find(|term| term.equal && *term.field == *field).map(|term| &*term.value)

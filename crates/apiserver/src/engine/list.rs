@@ -46,6 +46,13 @@ impl Selection {
         Ok(Self { labels, fields })
     }
 
+    /// Narrows to the object of that name; to nothing more where it is empty.
+    pub fn narrow_to(&mut self, name: &str) {
+        if !name.is_empty() && self.fields.exact("metadata.name") != Some(name) {
+            self.fields.require("metadata.name", name);
+        }
+    }
+
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
     }

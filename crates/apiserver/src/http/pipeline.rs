@@ -199,13 +199,12 @@ impl Server {
         if !matches!(asked.verb, "list" | "watch") {
             check_name(&asked.name)?;
         }
-        // A collection narrowed by metadata.name was authorized as that name; it stays a collection.
-        let name = if matches!(asked.verb, "list" | "watch") { String::new() } else { asked.name.clone() };
         Ok(Target {
             resource: Arc::clone(resource),
             subresource: asked.subresource.clone(),
             namespace: namespace.to_owned(),
-            name,
+            // Of a list or watch: the one name that was authorized, and nothing else is shown.
+            name: asked.name.clone(),
         })
     }
 }

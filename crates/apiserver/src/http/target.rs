@@ -3,6 +3,7 @@
 //! The grammar is regular for every kind (apiserver, `pkg/endpoints/request`):
 //! `/api/v1` or `/apis/GROUP/VERSION`, then optionally `namespaces/NS`, then `RESOURCE[/NAME[/SUB[/REST]]]`.
 
+use api::selector::FieldSelector;
 use http::Method;
 
 use super::query::Query;
@@ -69,14 +70,14 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
     target.subresource = rest.next().unwrap_or_default();
     target.rest = rest.collect::<Vec<_>>().join("/");
     target.verb = verb(method, &target, query, watch_prefix);
-    if target.name.is_empty() && matches!(target.verb, "list" | "watch" | "deletecollection") {
-        // A collection narrowed to one name is authorized as that name.
-        if let Some(name) = query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="))
-            && !name.contains([',', '=', '!', '\\'])
-            && target.verb != "deletecollection"
-        {
-            target.name = name.to_owned();
-        }
+    // A list or watch narrowed to one name is authorized as that name.
+    if target.name.is_empty()
+        && matches!(target.verb, "list" | "watch")
+        && let Some(selector) = query.get("fieldSelector")
+        && let Ok(selector) = FieldSelector::parse(selector)
+        && let Some(name) = selector.exact("metadata.name")
+    {
+        target.name = name.to_owned();
     }
     Target::Resource(target)
 }
