@@ -16,6 +16,8 @@ use std::{
 use serde_json::Value;
 
 const NANOS_PER_UNIT: i128 = 1_000_000_000;
+/// What all that is larger counts as.
+const MOST: i128 = i128::MAX / NANOS_PER_UNIT * NANOS_PER_UNIT;
 const NANOS_PER_MILLI: i128 = NANOS_PER_UNIT / 1000;
 /// The most digits for which Kubernetes keeps a quantity as it is written.
 const MAX_DIGITS_KEPT: usize = 18;
@@ -209,7 +211,7 @@ impl Read {
 
 impl Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let small = self.nanos.abs() < 1024 * NANOS_PER_UNIT;
+        let small = self.nanos.unsigned_abs() < 1024 * NANOS_PER_UNIT.unsigned_abs();
         match self.format {
             _ if self.is_zero() => f.write_str("0"),
             Format::BinarySi if !small && self.nanos % NANOS_PER_UNIT == 0 => self.write_binary(f),
@@ -306,7 +308,7 @@ impl<'a> Written<'a> {
                     && !digits.ends_with("000");
                 let nanos = mantissa.and_then(|mantissa| scaled(mantissa, scale.saturating_add(9)));
                 let oversized = nanos.is_none().then(|| self.oversized(power, format));
-                let nanos = sign * nanos.unwrap_or(i128::MAX).max(1);
+                let nanos = sign * nanos.unwrap_or(MOST).max(1);
                 Ok(Read { quantity: Quantity { nanos, format }, kept, oversized })
             }
             Suffix::Binary(power) => {

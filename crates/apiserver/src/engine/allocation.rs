@@ -217,7 +217,8 @@ fn node_ports(engine: &Engine, service: &mut Value, taken: &mut Taken, errors: &
     let path = Path::new("spec");
     let list = path.child("ports");
     // What is asked for is taken before anything is given.
-    for (index, port) in items(&spec["ports"]).enumerate() {
+    let may_ask = balanced || spec["type"] == "NodePort";
+    for (index, port) in items(&spec["ports"]).enumerate().filter(|_| may_ask) {
         let Some(asked) = number(&port["nodePort"]) else { continue };
         let path = list.index(index);
         let path = path.child("nodePort");

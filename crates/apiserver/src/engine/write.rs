@@ -191,7 +191,7 @@ impl Engine {
         let unmet = allocation::allocate(self, target, old, new);
         refuse(target, new, &unmet)?;
         let mut errors = FieldErrors::new();
-        // Nobody wished for another pod when the scheduler found a node for this one.
+        // A pod that gets its node is the same pod.
         if target.subresource != "binding" {
             metadata::count_generation(resource, old, new);
         }

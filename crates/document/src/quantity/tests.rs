@@ -126,11 +126,23 @@ fn amounts_of_resources_are_whole_thousandths() {
         ("123456.789", "123456.789"),
         ("1.5Gi", "1536Mi"),
         ("1e31", "10e30"),
+        ("-1e31", "-10e30"),
+        ("-1e30", "-1e30"),
         ("0", "0"),
     ];
     for (text, expect) in cases {
         assert_eq!(canonical_in_list(text).as_deref(), Ok(expect), "{text}");
     }
+}
+
+#[test]
+fn the_ends_of_what_is_counted_can_be_written() {
+    let most = Quantity::parse("1e40").unwrap();
+    let least = Quantity::parse("-1e40").unwrap();
+    for quantity in [most.plus(most), least.plus(least), least.minus(most).minus(most).rounded_to_millis()] {
+        assert!(!quantity.to_string().is_empty());
+    }
+    assert!(least < Quantity::ZERO && Quantity::ZERO < most);
 }
 
 #[test]

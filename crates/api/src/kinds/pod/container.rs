@@ -336,8 +336,9 @@ fn restart_policy(container: &Node<'_>) {
     if !policy.is_set() {
         if !rules.is_empty() {
             policy.required("must specify restartPolicy when restart rules are used");
+        } else {
+            return;
         }
-        return;
     }
     policy.optional_word(&["Always", "Never", "OnFailure"]);
     if rules.len() > 20 {
