@@ -18,8 +18,10 @@ const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 const BUILT_IN: &str = "onstart";
 const CUSTOM: &str = "true";
 
+type GroupPriority = (&'static str, u16, &'static [(&'static str, u16)]);
+
 /// Group, its priority, and those of its versions where they are not 15 (kube-apiserver's aggregator).
-const PRIORITIES: &[(&str, u16, &[(&str, u16)])] = &[
+const PRIORITIES: &[GroupPriority] = &[
     ("", 18_000, &[("v1", 1)]),
     ("apps", 17_800, &[]),
     ("events.k8s.io", 17_750, &[]),

@@ -5,11 +5,7 @@ pub mod histogram;
 mod process;
 pub mod requests;
 
-use std::{
-    fmt::Write,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{fmt::Write, time::Duration};
 
 use histogram::Histogram;
 use requests::Requests;
@@ -24,7 +20,6 @@ pub struct Metrics {
     pub requests: Requests,
     pub authentication: Decisions,
     pub authorization: Decisions,
-    pub audit_events: AtomicU64,
     started_seconds: f64,
 }
 
@@ -76,7 +71,6 @@ impl Metrics {
             requests: Requests::default(),
             authentication: Decisions::new("success", "error"),
             authorization: Decisions::new("allowed", "no-opinion"),
-            audit_events: AtomicU64::new(0),
             started_seconds,
         }
     }
@@ -99,10 +93,8 @@ impl Metrics {
             let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {count}");
         }
         write_objects(&mut out, around.objects);
-        let events = self.audit_events.load(Relaxed) as f64;
-        let audit = ("apiserver_audit_event_total", "counter", "Lines handed to the audit log.", events);
         let process = process::figures(self.started_seconds);
-        for (name, kind, help, value) in around.figures.iter().copied().chain([audit]).chain(process) {
+        for (name, kind, help, value) in around.figures.iter().copied().chain(process) {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
         out.push_str(&render_checks(around.checks));

@@ -116,12 +116,14 @@ impl<'q> Parameters<'q> {
         if self.initial_events.is_some() && matching != NOT_OLDER_THAN {
             forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
         }
+        // A watch from the present state is one with initial events, whether it says so or not.
+        let with_state = self.initial_events.is_none() && matches!(self.version, "" | "0");
+        if !self.continue_token.is_empty() && (with_state || !matching.is_empty()) {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
         if !matching.is_empty() {
             if self.initial_events.is_none() {
                 forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-            }
-            if !self.continue_token.is_empty() {
-                forbid("resourceVersionMatch is forbidden when continue is provided");
             }
             if matching != NOT_OLDER_THAN {
                 let path = Path::new("resourceVersionMatch");
@@ -258,7 +260,11 @@ mod tests {
         let requires =
             "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         check("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "ok");
-        check("continue=abc", "ok");
+        check("continue=abc&resourceVersion=5", "ok");
+        check(
+            "continue=abc",
+            "422 resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        );
         check("limit=abc", "400 strconv.ParseInt: parsing \"abc\": invalid syntax");
         check("sendInitialEvents=true", &format!("422 {requires}"));
         check(

@@ -116,9 +116,12 @@ pub fn delete(query: &Query, mut body: Value) -> Result<DeleteOptions, Status> {
     Ok(options)
 }
 
+/// Name, the type that refusals name, and whether a value is of it.
+type FieldType = (&'static str, &'static str, fn(&Value) -> bool);
+
 /// A field of the wrong type is refused, not passed over: the object would go in a way that was not meant.
 fn check_types(body: &Value) -> Result<(), Status> {
-    let fits: [(&str, &str, fn(&Value) -> bool); 5] = [
+    let fits: [FieldType; 5] = [
         ("gracePeriodSeconds", "int64", Value::is_i64),
         ("propagationPolicy", "v1.DeletionPropagation", Value::is_string),
         ("orphanDependents", "bool", Value::is_boolean),

@@ -255,7 +255,7 @@ impl Requests {
         }
         all.sort_by(|a, b| a.place().cmp(&b.place()));
         write_counts(out, &all);
-        let families: [(&str, &str, fn(&Series) -> &Histogram); 3] = [
+        let families: [Family; 3] = [
             (
                 "apiserver_request_duration_seconds",
                 "Time to answer, in seconds; of a watch, until it began.",
@@ -280,6 +280,9 @@ impl Requests {
         write_watches(out, &all);
     }
 }
+
+/// Name, help, and where a series has it.
+type Family = (&'static str, &'static str, fn(&Series) -> &Histogram);
 
 fn write_counts(out: &mut String, all: &[&Series]) {
     let name = "apiserver_request_total";
