@@ -61,7 +61,9 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 fn assert_references_resolve(document: &Value, schemas: &Value, prefix: &str) {
     let mut found = BTreeSet::new();
     references(document, &mut found);
-    assert!(found.len() > 10, "only {} references", found.len());
+    // The pages beside resources refer to little or nothing.
+    let least = if document["paths"].as_object().is_some_and(|paths| paths.len() == 1) { 0 } else { 10 };
+    assert!(found.len() >= least, "only {} references", found.len());
     for reference in found {
         let name = reference.strip_prefix(prefix).unwrap_or_else(|| panic!("{reference} does not begin {prefix}"));
         assert!(schemas.get(name).is_some(), "{reference} leads nowhere");
