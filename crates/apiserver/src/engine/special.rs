@@ -18,6 +18,7 @@ use crate::{
     authority::Authority,
     http::{
         body::Body,
+        negotiate::Shape,
         render,
         verbs::{Call, warn},
     },
@@ -72,6 +73,11 @@ fn created(call: &Call, document: &Value, warnings: &[String]) -> Response<Body>
 
 /// Access and identity reviews: asked, answered, forgotten.
 async fn review(call: &mut Call) -> Result<Response<Body>, Status> {
+    if matches!(call.accepted.shape, Shape::Table(_)) {
+        let resource = &call.target.resource.storage.topic;
+        let problem = format!("the resource {resource} does not support being converted to a Table");
+        return Err(Status::not_acceptable(problem));
+    }
     let caller = call.caller()?;
     let (api_version, kind) = (call.target.resource.api_version(), call.target.resource.kind.to_string());
     let (mut body, warnings) = body_of(call, &api_version, &kind).await?;
