@@ -21,6 +21,7 @@ async fn start(directory: &Path, days: u64) -> (Running, ManualClock) {
         advertise: Vec::new(),
         runtime_config: api::registry::RuntimeConfig::parse("").unwrap(),
         service_cidr: "10.96.0.0/12".to_owned(),
+        service_node_ports: 30000..=32767,
         audit_log: None,
         history: store::HistoryLimits::default(),
     };

@@ -13,6 +13,9 @@ const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContain
 
 /// What is filled in for pods, but not for templates of them, so that templates stay as they were written.
 pub fn pod(pod: &mut Value) {
+    if let Some(status) = at_mut(pod, &["status"]) {
+        addresses(status);
+    }
     let Some(spec) = at_mut(pod, &["spec"]) else { return };
     pod_spec(spec);
     for list in ["containers", "initContainers"] {
@@ -24,6 +27,17 @@ pub fn pod(pod: &mut Value) {
     fill(spec, "enableServiceLinks", true);
     if spec["hostNetwork"] == true {
         host_ports(spec);
+    }
+}
+
+/// `podIP` is the first of `podIPs`, and all of them where the two differ: older nodes write nothing else.
+fn addresses(status: &mut Value) {
+    let written = text(status, "podIP").to_owned();
+    let first = text(&status["podIPs"][0], "ip").to_owned();
+    if !written.is_empty() && written != first {
+        set(status, "podIPs", json!([{ "ip": written }]));
+    } else if written.is_empty() && !first.is_empty() {
+        set(status, "podIP", first);
     }
 }
 
