@@ -59,6 +59,10 @@ pub fn parse(source: &str) -> Parsed {
     }
 }
 
+/// What an operand begins with, as the reference implementation lists it.
+const OPERAND: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, \
+                       STRING, BYTES, IDENTIFIER}";
+
 struct Parser {
     tokens: Vec<(Token, usize)>,
     next: usize,
@@ -126,14 +130,15 @@ impl Parser {
             return Err(SyntaxError { at, message });
         }
         self.open += 1;
-        let parsed = self.conditional(at);
+        let parsed = self.conditional();
         self.open -= 1;
         parsed
     }
 
-    fn conditional(&mut self, at: usize) -> Parsed {
+    fn conditional(&mut self) -> Parsed {
         let condition =
             self.logic("||", Kind::Or, |parser| parser.logic("&&", Kind::And, |parser| parser.binary(0)))?;
+        let at = self.at();
         if !self.accept("?") {
             return Ok(condition);
         }
@@ -301,7 +306,11 @@ impl Parser {
                 "null" => Literal::Null,
                 _ => return self.named(at),
             },
-            Token::Punctuation(_) | Token::End => return self.unexpected(),
+            Token::End => {
+                let message = format!("Syntax error: mismatched input '<EOF>' expecting {OPERAND}");
+                return Err(SyntaxError { at, message });
+            }
+            Token::Punctuation(_) => return self.unexpected(),
         };
         self.advance();
         self.node(Kind::Literal(literal), at, 0)
