@@ -41,7 +41,7 @@ pub const STRATEGY: Strategy = Strategy {
     warnings: warnings::pod,
     name: NameRule::DnsSubdomain,
     counts_generation: true,
-    grace_period_seconds: |pod| Some(grace_period_seconds(pod)),
+    grace_period_seconds,
     ..Strategy::DEFAULT
 };
 
@@ -135,16 +135,12 @@ fn validate_create(pod: &Value, errors: &mut FieldErrors) {
     });
 }
 
-/// 0 where no node has anything to end, whatever the client asks for.
-fn grace_period_seconds(pod: &Value) -> i64 {
+/// `None` where no node has anything to end.
+fn grace_period_seconds(pod: &Value) -> Option<i64> {
     let is_running =
         !text(&pod["spec"], "nodeName").is_empty() && !matches!(text(&pod["status"], "phase"), "Failed" | "Succeeded");
     let seconds = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
-    match seconds {
-        _ if !is_running => 0,
-        negative if negative < 0 => 1,
-        seconds => seconds,
-    }
+    is_running.then_some(if seconds < 0 { 1 } else { seconds })
 }
 
 /// `Guaranteed` where every container is limited in cpu and memory to just what it asks for, `BestEffort`

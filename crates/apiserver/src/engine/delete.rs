@@ -175,14 +175,12 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: 
         None => 0,
         Some(own) => options.grace_period_seconds.map_or(own, |asked| if asked < 0 { 1 } else { asked }),
     };
-    let graceful_now = own_seconds == Some(0);
-    let grace_seconds = if graceful_now { 0 } else { grace_seconds };
     let metadata = &mut new["metadata"];
     let already = metadata["deletionTimestamp"].is_string();
     let pending_seconds = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
     let gone = grace_seconds == 0 && !is_held(resource, &new);
     // What has no time left, and is not waited for, goes as it is.
-    if gone && (graceful_now || own_seconds.is_none()) {
+    if gone && own_seconds.is_none() {
         return (new, true);
     }
     let metadata = &mut new["metadata"];
