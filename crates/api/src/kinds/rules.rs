@@ -38,7 +38,7 @@ pub fn keep_status(new: &mut Value, old: &Value) {
 /// What a client may not say at creation.
 /// A new object says nothing of its status; the field is there all the same, for JSON patches to add to.
 pub fn drop_status(object: &mut Value) {
-    object["status"] = json!({});
+    edit::set(object, "status", json!({}));
 }
 
 /// Refuses the second of two items with the same `field`; a missing one is left to others.

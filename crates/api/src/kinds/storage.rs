@@ -129,7 +129,7 @@ pub fn attributes_class_columns() -> Vec<Column> {
 }
 
 pub const ATTACHMENT: Strategy = Strategy {
-    prepare_create: |object| object["status"] = json!({"attached": false}),
+    prepare_create: |object| edit::set(object, "status", json!({"attached": false})),
     prepare_update: rules::keep_status,
     validate: |object, errors| check(object, errors, validate_attachment),
     validate_update: |new, old, errors| rules::immutable(new, old, &["spec"], errors),
