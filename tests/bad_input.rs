@@ -371,16 +371,6 @@ const CLEARER_CASES: &[Case<'_>] = &[
         "BadRequest",
         "field not declared in schema",
     ),
-    (
-        "GET",
-        "/apis/nothing.example/v1/things",
-        "",
-        "",
-        404,
-        "NotFound",
-        "the server could not find the requested resource",
-    ),
-    ("GET", "/nothing", "", "", 404, "NotFound", ""),
 ];
 
 fn start() -> (Option<Server>, Http) {
@@ -404,6 +394,16 @@ fn state(http: &Http) -> Vec<Value> {
     ["/api/v1/configmaps", "/api/v1/secrets", "/api/v1/namespaces", "/apis/rbac.authorization.k8s.io/v1/roles"]
         .map(|path| http.json("GET", path, None).unwrap().1["items"].clone())
         .into()
+}
+
+/// Where nothing is served at all, not even a `Status` is.
+#[test]
+fn what_is_nowhere_is_a_plain_page() {
+    let (_server, http) = start();
+    for path in ["/nothing", "/apis/nothing.example/v1/things", "/apis/nothing.example"] {
+        let answer = http.request("GET", path, &[], b"").unwrap();
+        assert_eq!((answer.code, answer.body.as_str()), (404, "404 page not found\n"), "{path}");
+    }
 }
 
 #[test]

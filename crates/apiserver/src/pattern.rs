@@ -58,6 +58,18 @@ fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
         return;
     }
     match letter {
+        // A name or number in braces belongs to the escape.
+        'p' | 'P' | 'x' => {
+            out.extend(['\\', letter]);
+            if rest.peek() == Some(&'{') {
+                while let Some(char) = rest.next() {
+                    out.push(char);
+                    if char == '}' {
+                        break;
+                    }
+                }
+            }
+        }
         'b' => out.push_str(r"(?-u:\b)"),
         'Q' => quote(rest, out),
         other => out.extend(['\\', other]),

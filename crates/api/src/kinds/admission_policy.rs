@@ -1,5 +1,7 @@
 //! ValidatingAdmissionPolicies and their bindings. Their CEL expressions are compiled where they are run.
 
+use std::collections::HashSet;
+
 use super::{
     check::{Node, check, elements, text},
     columns, edit, rules,
@@ -169,10 +171,13 @@ fn validate_binding(root: &Node<'_>) {
         match_resources(&spec.get("matchResources"));
     }
     let actions = spec.get("validationActions");
-    for index in 0..elements(actions.value).len() {
+    let mut seen = HashSet::new();
+    for (index, action) in elements(actions.value).iter().enumerate() {
         actions.index(index).word(&["Audit", "Deny", "Warn"]);
+        if !seen.insert(action) {
+            actions.index(index).duplicate();
+        }
     }
-    rules::distinct(&actions);
     if ["Deny", "Warn"].iter().all(|action| elements(actions.value).iter().any(|known| known == action)) {
         actions.invalid(
             "must not contain both Deny and Warn (repeating the same validation failure information in the API \

@@ -75,7 +75,7 @@ impl Server {
         peer: &Peer,
         audit: &mut crate::audit::Record,
     ) -> Result<Response<Body>, Status> {
-        check_form(parts, &query)?;
+        check_form(parts, &query, peer)?;
         let user = self.admit_user(parts, &query, target, peer, audit)?;
         match target {
             target::Target::Path => self.paths(parts, parts.uri.path(), &query),
@@ -210,12 +210,18 @@ impl Server {
 }
 
 /// Refuses what no handler could make sense of.
-fn check_form(parts: &Parts, query: &Query) -> Result<(), Status> {
+fn check_form(parts: &Parts, query: &Query, peer: &Peer) -> Result<(), Status> {
     let uri = &parts.uri;
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_BYTES {
         return Err(Status::new(414, "BadRequest", "the request URI is too long"));
     }
-    if parts.version == http::Version::HTTP_11 && uri.host().is_none() && !parts.headers.contains_key(header::HOST) {
+    // Callers in this process name no host: there is but one.
+    let is_remote = peer.user.is_none();
+    if is_remote
+        && parts.version == http::Version::HTTP_11
+        && uri.host().is_none()
+        && !parts.headers.contains_key(header::HOST)
+    {
         return Err(Status::bad_request("missing required Host header"));
     }
     if !target::is_well_escaped(uri.path()) {
