@@ -62,7 +62,7 @@ fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
         'p' | 'P' | 'x' => {
             out.extend(['\\', letter]);
             if rest.peek() == Some(&'{') {
-                while let Some(char) = rest.next() {
+                for char in rest.by_ref() {
                     out.push(char);
                     if char == '}' {
                         break;
