@@ -32,7 +32,10 @@ pub struct Audit {
 
 /// What admission notes about a request; all clones are one list. Without an audit log nothing is kept.
 #[derive(Debug, Clone, Default)]
-pub struct Annotations(Option<Arc<Mutex<Vec<(String, String)>>>>);
+pub struct Annotations(Option<Arc<Mutex<Notes>>>);
+
+/// Keys and values.
+type Notes = Vec<(String, String)>;
 
 impl Annotations {
     pub fn kept() -> Self {
@@ -53,7 +56,7 @@ impl Annotations {
     }
 
     /// What has been noted so far.
-    pub fn noted(&self) -> Vec<(String, String)> {
+    pub fn noted(&self) -> Notes {
         self.0.as_ref().map(|list| list.lock().clone()).unwrap_or_default()
     }
 }

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// Variables and their types.
+type Environment = Vec<(Box<str>, Declared)>;
+
 /// Kinds against which one policy is checked.
 const MAX_KINDS: usize = 10;
 
@@ -42,7 +45,7 @@ fn warnings(spec: &Value, registry: &Registry) -> Vec<Value> {
     let api_version = text(&param_kind["apiVersion"]);
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let params = registry.find_kind(group, version, text(&param_kind["kind"])).map_or(Type::Dyn, |row| object_of(row));
-    let environments: Vec<(String, Vec<(Box<str>, Declared)>)> = kinds(spec, registry)
+    let environments: Vec<(String, Environment)> = kinds(spec, registry)
         .iter()
         .map(|row| {
             let kind = format!("{}/{}, Kind={}", row.group, row.version, row.kind);
@@ -92,7 +95,7 @@ fn kinds(spec: &Value, registry: &Registry) -> Vec<Arc<Resource>> {
     found
 }
 
-fn environment(spec: &Value, object: &Type, params: &Type) -> Vec<(Box<str>, Declared)> {
+fn environment(spec: &Value, object: &Type, params: &Type) -> Environment {
     let mut all = variables(Sight { params: !spec["paramKind"].is_null(), authorizer: true });
     for (name, declared) in &mut all {
         match &**name {
