@@ -218,6 +218,7 @@ async fn in_process() {
         service_node_ports: 30000..=32767,
         audit_log: None,
         history: store::HistoryLimits::default(),
+        accept_data_loss: false,
     };
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
     let running = apiserver::server::Server::start(config, clock, random).await.unwrap();

@@ -24,6 +24,7 @@ async fn start(directory: &Path, days: u64) -> (Running, ManualClock) {
         service_node_ports: 30000..=32767,
         audit_log: None,
         history: store::HistoryLimits::default(),
+        accept_data_loss: false,
     };
     let running = Server::start(config, Arc::new(clock.clone()), Arc::new(SystemRandom::default())).await.unwrap();
     (running, clock)

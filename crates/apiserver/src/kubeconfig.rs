@@ -21,8 +21,9 @@ const SECTIONS: [&str; 3] = ["clusters", "users", "contexts"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: io::Error },
+    /// The cause is part of the message, and so not a source beside it.
+    #[error("{path}: {cause}")]
+    File { path: PathBuf, cause: io::Error },
     #[error("{path} is not a kubeconfig and was left as it is: {reason}")]
     Invalid { path: PathBuf, reason: String },
     #[error("{0} exists: another program is changing the kubeconfig, or has died while doing so; remove it then")]
@@ -143,7 +144,7 @@ fn mapping<const N: usize>(fields: [(&str, Value); N]) -> Mapping {
 
 /// Reads, changes and replaces the file under kubectl's lock; `None` leaves it alone.
 fn change(path: &Path, to: impl FnOnce(&str) -> Result<Option<String>, String>) -> Result<(), KubeconfigError> {
-    let at = |source| KubeconfigError::File { path: path.to_owned(), source };
+    let at = |cause| KubeconfigError::File { path: path.to_owned(), cause };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(at)?;
     }
@@ -205,7 +206,7 @@ impl Lock {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock) {
             Ok(File { .. }) => Ok(Self(lock)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(KubeconfigError::Locked(lock)),
-            Err(source) => Err(KubeconfigError::File { path: lock, source }),
+            Err(cause) => Err(KubeconfigError::File { path: lock, cause }),
         }
     }
 }

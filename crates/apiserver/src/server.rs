@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 use api::{
     registry::{self, Registry, RuntimeConfig},
     resource::{Resource, Verbs},
+    syntax,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -56,6 +57,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// How much of the past can be read and watched from.
     pub history: store::HistoryLimits,
+    /// Whether to go on with what is left where the end of the state is lost.
+    pub accept_data_loss: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +69,47 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot append to the audit log {path}")]
     AuditLog { path: PathBuf, source: std::io::Error },
-    #[error("service range {0:?}: must be an IPv4 range such as 10.96.0.0/12")]
+    #[error("--service-cidr {0:?}: must be an IPv4 network of 8 to 30 bits, named by its first address: 10.96.0.0/12")]
     ServiceRange(String),
+    #[error("--advertise {0:?}: must be an IP address or a DNS name")]
+    Advertise(String),
+    #[error(
+        "{} holds the keys of a cluster, but {} holds no state: restore that from a backup, or remove the keys too to \
+         start a new cluster", pki.display(), state.display()
+    )]
+    NoState { pki: PathBuf, state: PathBuf },
     #[error(transparent)]
     Pki(#[from] pki::PkiError),
-    #[error(transparent)]
-    Store(#[from] store::OpenError),
+    #[error("{0}{}", remedy(.0))]
+    Store(store::OpenError),
     #[error("the first objects could not be written: {0}")]
     Bootstrap(String),
+}
+
+/// What a user can do about a state that is damaged.
+fn remedy(error: &store::OpenError) -> &'static str {
+    match error {
+        error if error.is_lost_end() => {
+            "; nothing was changed: restore the data directory from a backup, or copy it and go on with what is left \
+             by --accept-data-loss"
+        }
+        error if error.is_damage() => "; restore the data directory from a backup",
+        _ => "",
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work before anything is made.
+    fn check(&self) -> Result<Allocation, StartError> {
+        let is_name = |name: &str| {
+            name.parse::<IpAddr>().is_ok() || syntax::is_dns1123_subdomain(&name.to_ascii_lowercase()).is_empty()
+        };
+        if let Some(name) = self.advertise.iter().find(|name| !is_name(name)) {
+            return Err(StartError::Advertise(name.clone()));
+        }
+        Allocation::parse(&self.service_cidr, self.service_node_ports.clone())
+            .ok_or_else(|| StartError::ServiceRange(self.service_cidr.clone()))
+    }
 }
 
 /// Documents about what is served, made for one registry.
@@ -109,19 +145,17 @@ pub struct Running {
 impl Server {
     /// Opens the state, writes what every cluster has, and serves.
     pub async fn start(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, StartError> {
-        create_directory(&config.data_dir)?;
+        let allocation = config.check()?;
         let listener = TcpListener::bind(config.bind)
             .await
             .map_err(|source| StartError::Listen { address: config.bind, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.bind, source })?;
-        let allocation = Allocation::parse(&config.service_cidr, config.service_node_ports.clone())
-            .ok_or_else(|| StartError::ServiceRange(config.service_cidr.clone()))?;
+        create_directory(&config.data_dir)?;
+        // The state comes first: keys without one are those of a cluster that has lost it.
+        let store = open_store(&config, &clock, &random)?;
         let names =
             pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };
         let pki = Arc::new(Pki::open(&config.data_dir.join("pki"), &names, clock.now())?);
-        let state = store::Config::new(config.data_dir.join("state"));
-        let (history, clock_of, random_of) = (config.history, Arc::clone(&clock), Arc::clone(&random));
-        let store = Store::open(store::Config { history, clock: clock_of, random: random_of, ..state })?;
         let audit = match &config.audit_log {
             None => Audit::off(Arc::clone(&random)),
             Some(path) => Audit::to_file(path, Arc::clone(&random))
@@ -185,12 +219,14 @@ impl Server {
         documents
     }
 
-    /// Health checks: name and result. Ready is live and not on its way down.
+    /// Health checks: name and result. Ready is live, with the state where it belongs, and not on its way down.
     pub(crate) fn checks(&self, ready: bool) -> Vec<(&'static str, Result<(), String>)> {
         // The store is in this process: where it answers at all, it is well. A full disk is a writer's error.
         let mut checks = vec![("ping", Ok(())), ("log", Ok(())), ("etcd", Ok(()))];
         if ready {
             let down = self.stop.is_cancelled();
+            let kept = self.engine.store.check().map_err(|error| error.to_string());
+            checks.push(("data-directory", kept));
             // What the server follows was read before it began to listen.
             checks.push(("informer-sync", Ok(())));
             checks.push(("etcd-readiness", Ok(())));
@@ -311,6 +347,21 @@ async fn renew_certificates(server: Arc<Server>) {
             Err(error) => tracing::error!(%error, "certificates could not be renewed; trying again"),
         }
     }
+}
+
+fn open_store(config: &Config, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Store, StartError> {
+    let (pki, state) = (config.data_dir.join("pki"), config.data_dir.join("state"));
+    if pki.exists() && !Store::is_in(&state) {
+        return Err(StartError::NoState { pki, state });
+    }
+    Store::open(store::Config {
+        accept_loss: config.accept_data_loss,
+        history: config.history,
+        clock: Arc::clone(clock),
+        random: Arc::clone(random),
+        ..store::Config::new(state)
+    })
+    .map_err(StartError::Store)
 }
 
 fn create_directory(path: &Path) -> Result<(), StartError> {

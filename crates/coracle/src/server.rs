@@ -51,6 +51,9 @@ pub struct Arguments {
     /// How much memory the past may take
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     history_bytes: usize,
+    /// Where the end of the state is lost to damage, go on with what is left of it
+    #[arg(long)]
+    accept_data_loss: bool,
 }
 
 fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
@@ -81,6 +84,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             max_bytes: arguments.history_bytes,
             ..HistoryLimits::default()
         },
+        accept_data_loss: arguments.accept_data_loss,
     };
     raise_descriptor_limit();
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));

@@ -1,9 +1,18 @@
 //! The file system as the journal and the store see it: small enough to be replaced by one that fails.
 
-use std::{fmt::Debug, fs, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fmt::Debug,
+    fs, io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+};
 
 /// Held while a directory is in use; dropping it lets another process in.
 pub trait Lock: Debug + Send + Sync {}
+
+/// Tells a file from every other one that exists, whatever its name: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId(pub u64, pub u64);
 
 pub trait Disk: Debug + Send + Sync + 'static {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
@@ -13,6 +22,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Creates a file, or empties an existing one. Its name is durable after [`Disk::sync_dir`].
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Which file a path leads to.
+    fn identify(&self, path: &Path) -> io::Result<FileId>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
@@ -23,6 +34,7 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
 pub trait File: Debug + Send + Sync {
     fn size(&self) -> io::Result<u64>;
+    fn id(&self) -> io::Result<FileId>;
     /// May read less than asked for; 0 is the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// May write less than asked for.
@@ -87,6 +99,10 @@ impl Disk for SystemDisk {
         Ok(Box::new(fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?))
     }
 
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        fs::metadata(path).map(|metadata| FileId(metadata.dev(), metadata.ino()))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -111,6 +127,10 @@ impl Lock for fs::File {}
 impl File for fs::File {
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        self.metadata().map(|metadata| FileId(metadata.dev(), metadata.ino()))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -12,13 +12,32 @@ pub enum JournalError {
     /// Bytes that had been durable are not what was written.
     #[error("{} is damaged at byte {offset}: {what}", segment.display())]
     Corrupt { segment: PathBuf, offset: u64, what: &'static str },
+    /// Records that had been durable are not there.
+    #[error(
+        "{} holds whole records up to byte {offset} only ({what}), but {records} more had been durable after them",
+        segment.display()
+    )]
+    Lost { segment: PathBuf, offset: u64, what: &'static str, records: u64 },
+    /// A file was removed or replaced by somebody else.
+    #[error("{} is not there any more", .0.display())]
+    Gone(PathBuf),
+    #[error("{} holds a journal already", .0.display())]
+    Exists(PathBuf),
     /// The record was dropped, or its segment is missing.
     #[error("record {sequence} is not in the journal; the next one there is {next}")]
     Missing { sequence: u64, next: u64 },
     #[error("{size} bytes are more than the journal's limit of {limit}")]
     TooLarge { size: usize, limit: usize },
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The cause is part of the message, and so not a source beside it.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
+}
+
+impl JournalError {
+    /// Whether what was durable is not there, or is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Lost { .. } | Self::Gone(_) | Self::Missing { .. })
+    }
 }
 
 /// Says which operation on which path an [`io::Error`] came from.
@@ -28,6 +47,6 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, JournalError> {
-        self.map_err(|source| JournalError::Io { action, path: path.to_owned(), source })
+        self.map_err(|cause| JournalError::Io { action, path: path.to_owned(), cause })
     }
 }

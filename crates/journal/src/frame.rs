@@ -44,6 +44,13 @@ impl SegmentHeader {
         let header = Self { salt: input.get_u64_le(), first: input.get_u64_le() };
         (header.encode() == *bytes).then_some(header)
     }
+
+    /// Whether `bytes` may be what a crash left of a header: never written, or a part of it.
+    pub fn may_be_torn(bytes: &[u8]) -> bool {
+        let shown = bytes.len().min(SEGMENT_MAGIC.len());
+        bytes.len() <= SEGMENT_HEADER
+            && (bytes.iter().all(|byte| *byte == 0) || bytes[..shown] == SEGMENT_MAGIC[..shown])
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

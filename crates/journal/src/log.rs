@@ -6,11 +6,12 @@ use parking_lot::Mutex;
 use stdx::{Random, SystemRandom};
 
 use crate::{
-    Disk, File, JournalError, Segments, SystemDisk,
+    Disk, Dropped, File, FileId, JournalError, Segments, SystemDisk,
+    end::{End, EndFile},
     error::Context,
     frame::{MAX_BATCH_BYTES, MAX_RECORD_BYTES, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, encode_batch},
-    read::{Shared, Span, segment_path},
-    recovery::recover,
+    read::{Shared, Span, check_in_place, segment_path},
+    recovery::{Recovered, is_unused, recover},
 };
 
 /// A buffer that grew past this for one large batch is given back after it.
@@ -21,6 +22,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// A segment that has reached this size is followed by a new one.
     pub segment_bytes: u64,
+    /// Whether to go on with what is left where records are lost, instead of refusing to open.
+    pub accept_loss: bool,
     pub disk: Arc<dyn Disk>,
     pub random: Arc<dyn Random>,
 }
@@ -30,6 +33,7 @@ impl Config {
         Self {
             dir: dir.into(),
             segment_bytes: 16 << 20,
+            accept_loss: false,
             disk: Arc::new(SystemDisk),
             random: Arc::new(SystemRandom::default()),
         }
@@ -42,7 +46,9 @@ pub struct Journal {
     segment_bytes: u64,
     random: Arc<dyn Random>,
     active: Active,
+    end: EndFile,
     next: u64,
+    dropped: Option<Dropped>,
     buffer: Vec<u8>,
 }
 
@@ -50,6 +56,7 @@ pub struct Journal {
 struct Active {
     path: PathBuf,
     file: Box<dyn File>,
+    id: FileId,
     salt: u64,
     /// Everything before this byte is durable.
     durable: u64,
@@ -59,14 +66,30 @@ struct Active {
 }
 
 impl Journal {
-    /// Opens the journal in `config.dir`, or starts one there. A torn tail is cut off.
-    pub fn open(config: Config) -> Result<Self, JournalError> {
-        let Config { dir, segment_bytes, disk, random } = config;
+    /// Starts a journal in a directory where there is none.
+    pub fn create(config: Config) -> Result<Self, JournalError> {
+        let Config { dir, segment_bytes, disk, random, .. } = config;
         disk.create_dir_all(&dir).context("create", &dir)?;
-        let recovered = recover(&*disk, &dir)?;
-        let (mut spans, next) = (recovered.spans, recovered.next);
-        let active = match recovered.active {
+        if !is_unused(&*disk, &dir)? {
+            return Err(JournalError::Exists(dir));
+        }
+        let next = 1;
+        // Before the first segment, so that no record is ever in a journal without it.
+        let end = EndFile::create(&*disk, &dir, End { segment: next, offset: SEGMENT_HEADER as u64, next })?;
+        let active = Active::create(&*disk, &dir, next, random.next_u64())?;
+        let spans = Mutex::new(vec![active.span(next)]);
+        let shared = Arc::new(Shared { disk, dir, spans });
+        Ok(Self { shared, segment_bytes, random, active, end, next, dropped: None, buffer: Vec::new() })
+    }
+
+    /// Opens the journal in `config.dir`. A torn tail is cut off; where anything is missing that had been durable,
+    /// the error says what, and nothing is changed.
+    pub fn open(config: Config) -> Result<Self, JournalError> {
+        let Config { dir, segment_bytes, accept_loss, disk, random } = config;
+        let Recovered { mut spans, next, active, marked, dropped } = recover(&*disk, &dir, accept_loss)?;
+        let active = match active {
             Some(batches) => Active {
+                id: batches.file.id().context("open", &batches.path)?,
                 path: batches.path,
                 file: batches.file,
                 salt: batches.header.salt,
@@ -74,12 +97,26 @@ impl Journal {
                 suspect: false,
             },
             None => {
-                spans.push(Span { first: next, durable: SEGMENT_HEADER as u64 });
-                Active::create(&*disk, &dir, next, random.next_u64())?
+                let active = Active::create(&*disk, &dir, next, random.next_u64())?;
+                spans.push(active.span(next));
+                active
+            }
+        };
+        let end = match marked {
+            Some(marked) if marked.next <= next => EndFile::open(&*disk, &dir, marked)?,
+            // The loss of what it names was accepted.
+            _ => {
+                let segment = spans.last().map_or(next, |span| span.first);
+                EndFile::create(&*disk, &dir, End { segment, offset: active.durable, next })?
             }
         };
         let shared = Arc::new(Shared { disk, dir, spans: Mutex::new(spans) });
-        Ok(Self { shared, segment_bytes, random, active, next, buffer: Vec::new() })
+        Ok(Self { shared, segment_bytes, random, active, end, next, dropped, buffer: Vec::new() })
+    }
+
+    /// What opening cut off, if anything.
+    pub fn dropped(&self) -> Option<&Dropped> {
+        self.dropped.as_ref()
     }
 
     /// The sequence the next record will get.
@@ -120,14 +157,33 @@ impl Journal {
             self.rotate()?;
         }
         encode_batch(&mut self.buffer, self.active.salt, self.next, records);
-        let written = self.active.append(&self.buffer);
+        let written = self.active.append(&*self.shared.disk, &self.buffer);
         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
         written?;
         if let Some(span) = self.shared.spans.lock().last_mut() {
             span.durable = self.active.durable;
         }
         self.next = sequences.end;
+        self.mark();
         Ok(sequences)
+    }
+
+    /// Makes durable where the journal ends, so that the next opening knows exactly what has to be there.
+    pub fn mark_end(&mut self) -> Result<(), JournalError> {
+        let end = self.reached();
+        self.end.write(end)?;
+        self.end.sync()
+    }
+
+    /// The records are durable without it, so a failure takes nothing but evidence; the next batch tries again.
+    fn mark(&mut self) {
+        let end = self.reached();
+        let _ = self.end.write(end);
+    }
+
+    fn reached(&self) -> End {
+        let segment = self.shared.spans.lock().last().map_or(self.next, |span| span.first);
+        End { segment, offset: self.active.durable, next: self.next }
     }
 
     fn rotate(&mut self) -> Result<(), JournalError> {
@@ -136,13 +192,15 @@ impl Journal {
             self.active.rewind()?;
         }
         let Shared { disk, dir, spans } = &*self.shared;
+        // A new segment in a directory that has lost the old ones would be the beginning of nothing.
+        self.active.check_in_place(&**disk)?;
         self.active = Active::create(&**disk, dir, self.next, self.random.next_u64())?;
         let mut spans = spans.lock();
         if spans.last().is_some_and(|span| span.first == self.next) {
             // The segment given up held no batch: the new one has taken its name.
             spans.pop();
         }
-        spans.push(Span { first: self.next, durable: SEGMENT_HEADER as u64 });
+        spans.push(self.active.span(self.next));
         Ok(())
     }
 }
@@ -151,15 +209,25 @@ impl Active {
     fn create(disk: &dyn Disk, dir: &std::path::Path, first: u64, salt: u64) -> Result<Self, JournalError> {
         let path = segment_path(dir, first);
         let file = disk.create(&path).context("create", &path)?;
+        let id = file.id().context("create", &path)?;
         file.write_all_at(&SegmentHeader { salt, first }.encode(), 0).context("write", &path)?;
         file.sync().context("sync", &path)?;
         disk.sync_dir(dir).context("sync", dir)?;
-        Ok(Self { path, file, salt, durable: SEGMENT_HEADER as u64, suspect: false })
+        Ok(Self { path, file, id, salt, durable: SEGMENT_HEADER as u64, suspect: false })
     }
 
-    fn append(&mut self, batch: &[u8]) -> Result<(), JournalError> {
+    fn span(&self, first: u64) -> Span {
+        Span { first, durable: self.durable, id: self.id }
+    }
+
+    fn check_in_place(&self, disk: &dyn Disk) -> Result<(), JournalError> {
+        check_in_place(disk, &self.path, self.id)
+    }
+
+    fn append(&mut self, disk: &dyn Disk, batch: &[u8]) -> Result<(), JournalError> {
         let written = self.file.write_all_at(batch, self.durable).context("write", &self.path);
-        match written.and_then(|()| self.file.sync().context("sync", &self.path)) {
+        let synced = written.and_then(|()| self.file.sync().context("sync", &self.path));
+        match synced.and_then(|()| self.check_in_place(disk)) {
             Ok(()) => {
                 self.durable += batch.len() as u64;
                 Ok(())

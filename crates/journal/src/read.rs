@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Disk, File, JournalError,
+    Disk, File, FileId, JournalError,
     error::Context,
     frame::{BATCH_HEADER, BatchHeader, SEGMENT_HEADER, SegmentHeader, split_record},
 };
@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct Span {
     pub first: u64,
     pub durable: u64,
+    pub id: FileId,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,16 @@ pub(crate) struct Shared {
 
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
+}
+
+/// Whether a segment's name still leads to the file that is open: it may have been removed, or its directory replaced,
+/// after which writing to it goes well and helps nobody.
+pub(crate) fn check_in_place(disk: &dyn Disk, path: &Path, id: FileId) -> Result<(), JournalError> {
+    match disk.identify(path) {
+        Ok(found) if found == id => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("find", path),
+        _ => Err(JournalError::Gone(path.to_owned())),
+    }
 }
 
 /// The segments of a journal, for those who read and drop them while another thread appends.
@@ -46,6 +57,13 @@ impl Segments {
     /// The first sequence and the size in bytes of each segment, oldest first.
     pub fn sizes(&self) -> Vec<(u64, u64)> {
         self.0.spans.lock().iter().map(|span| (span.first, span.durable)).collect()
+    }
+
+    /// Whether the segment being written is where it was opened. Reads its directory, not the segment.
+    pub fn check(&self) -> Result<(), JournalError> {
+        let Shared { disk, dir, spans } = &*self.0;
+        let active = spans.lock().last().map(|span| (segment_path(dir, span.first), span.id));
+        active.map_or(Ok(()), |(path, id)| check_in_place(&**disk, &path, id))
     }
 
     /// Drops the segments all of whose records come before `sequence`. The one being written stays.

@@ -1,13 +1,18 @@
 //! Opening what a crash may have left: which bytes of the last segment were durable.
 //!
 //! A batch is written only after the one before it is durable, and a segment only after the one before
-//! it is. So an invalid batch that nothing valid follows was being written when the machine stopped,
-//! and is cut off; any other was durable once, and is damage.
+//! it is. So an invalid batch that nothing of ours follows, and that the end file does not reach past, was being
+//! written when the machine stopped, and is cut off; any other was durable once, and is damage. Nothing is changed
+//! before all of that has been looked at.
 
-use std::path::Path;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Disk, JournalError,
+    end::{self, End},
     error::Context,
     frame::{BATCH_HEADER, BATCH_MAGIC, BatchHeader, SEGMENT_HEADER, SegmentHeader},
     read::{BatchError, Batches, Span, segment_path},
@@ -18,53 +23,184 @@ use crate::{
 pub(crate) struct Recovered {
     pub spans: Vec<Span>,
     pub next: u64,
-    /// The last segment, cut to its durable batches; `None` where there is no segment.
+    /// The last segment, cut to its durable batches; `None` where that one was not finished.
     pub active: Option<Batches>,
+    pub marked: Option<End>,
+    pub dropped: Option<Dropped>,
 }
 
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, JournalError> {
-    let mut spans = list(disk, dir)?;
-    // A segment whose creation was not finished holds nothing, but its name says which record comes next.
-    let mut promised = 1;
-    if let Some(last) = spans.last()
-        && last.durable <= SEGMENT_HEADER as u64
-        && !header_is_valid(disk, dir, last)?
-    {
-        let path = segment_path(dir, last.first);
-        promised = last.first;
-        disk.remove(&path).context("remove", &path)?;
-        disk.sync_dir(dir).context("sync", dir)?;
-        spans.pop();
+/// Bytes at the end of the journal that are not records of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    pub segment: PathBuf,
+    pub offset: u64,
+    pub bytes: u64,
+    /// Records that had been durable; 0 unless their loss was accepted.
+    pub lost: u64,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, offset, bytes, lost } = self;
+        write!(f, "{bytes} bytes of {} from byte {offset} on were dropped", segment.display())?;
+        if *lost > 0 { write!(f, ", and with them {lost} durable records") } else { Ok(()) }
     }
-    let Some(last) = spans.last_mut() else {
-        return Ok(Recovered { spans, next: promised, active: None });
+}
+
+/// Whether `dir` holds nothing, or what a crash left of starting a journal there: no record can be in it.
+pub fn is_unused(disk: &dyn Disk, dir: &Path) -> Result<bool, JournalError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        found => found.context("list", dir)?,
     };
-    let mut batches = Batches::open(disk, dir, last)?;
-    let mut next = last.first;
-    let mut last_start = 0;
-    loop {
-        let start = batches.offset;
-        match batches.next_batch(next) {
-            Ok(Some((header, _))) => {
-                next += u64::from(header.records);
-                last_start = start;
-            }
-            Ok(None) => break,
-            Err(BatchError::Io(error)) => return Err(error),
-            Err(BatchError::Invalid(what)) => {
-                if promised > next || a_batch_follows(&batches, next)? {
-                    return Err(JournalError::Corrupt { segment: batches.path, offset: batches.offset, what });
+    let untouched = |span: &Span| span.first == 1 && span.durable <= SEGMENT_HEADER as u64;
+    Ok(list(disk, dir)?.iter().all(untouched) && end::read(disk, dir)?.is_none_or(|end| end.next == 1))
+}
+
+/// Where a journal's batches stop.
+struct Tail {
+    batches: Batches,
+    /// Where the last whole batch starts, or the header where there is none.
+    last_start: u64,
+    next: u64,
+    /// Why what follows is no batch; `None` where nothing follows.
+    torn: Option<&'static str>,
+}
+
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<Recovered, JournalError> {
+    let mut spans = list(disk, dir)?;
+    let marked = end::read(disk, dir)?;
+    if marked.is_none() && !accept_loss {
+        return Err(JournalError::Gone(dir.join(end::NAME)));
+    }
+    let unfinished = take_unfinished(disk, dir, &mut spans, accept_loss)?;
+    let tail = spans.last().map(|last| Tail::find(disk, dir, last)).transpose()?;
+    let (next, segment, offset) = match (&tail, &unfinished, marked) {
+        (Some(tail), ..) => (tail.next, tail.batches.path.clone(), tail.batches.offset),
+        (None, Some(unfinished), _) => (unfinished.first, segment_path(dir, unfinished.first), 0),
+        (None, None, marked) => {
+            return Err(JournalError::Gone(segment_path(dir, marked.map_or(1, |end| end.segment))));
+        }
+    };
+    let durable = match &tail {
+        Some(tail) => tail.known_durable()?,
+        None => 0,
+    };
+    let lost = durable.max(marked.map_or(0, |end| end.next)).saturating_sub(next);
+    let torn = tail.as_ref().and_then(|tail| tail.torn);
+    if !accept_loss {
+        if lost > 0 {
+            let what = torn.unwrap_or("it ends there");
+            return Err(JournalError::Lost { segment, offset, what, records: lost });
+        }
+        if let Some(unfinished) = unfinished.as_ref().filter(|unfinished| unfinished.first != next) {
+            let what = "it does not follow the segment before it";
+            return Err(JournalError::Corrupt { segment: segment_path(dir, unfinished.first), offset: 0, what });
+        }
+        if let Some(what) = torn.filter(|_| unfinished.is_some()) {
+            return Err(JournalError::Corrupt { segment, offset, what });
+        }
+    }
+    let mut dropped = None;
+    if let Some(unfinished) = unfinished {
+        let path = segment_path(dir, unfinished.first);
+        if accept_loss {
+            // Whatever it is, it may be all there is to learn from later.
+            disk.rename(&path, &path.with_extension("lost")).context("set aside", &path)?;
+        } else {
+            disk.remove(&path).context("remove", &path)?;
+        }
+        dropped = Some(Dropped { segment: path, offset: 0, bytes: unfinished.durable, lost });
+    }
+    if let Some(tail) = &tail {
+        let bytes = tail.cut()?;
+        if bytes > 0 || lost > 0 {
+            dropped = Some(Dropped { segment, offset, bytes, lost });
+        }
+    }
+    disk.sync_dir(dir).context("sync", dir)?;
+    if let (Some(last), Some(tail)) = (spans.last_mut(), &tail) {
+        last.durable = tail.batches.offset;
+    }
+    let dropped = dropped.filter(|dropped| dropped.bytes > 0 || dropped.lost > 0);
+    Ok(Recovered { spans, next, active: tail.map(|tail| tail.batches), marked, dropped })
+}
+
+/// The last segment where its creation was not finished: it holds nothing, but its name says which record comes next.
+fn take_unfinished(
+    disk: &dyn Disk,
+    dir: &Path,
+    spans: &mut Vec<Span>,
+    accept_loss: bool,
+) -> Result<Option<Span>, JournalError> {
+    let Some(last) = spans.last() else { return Ok(None) };
+    let path = segment_path(dir, last.first);
+    let mut header = vec![0; last.durable.min(SEGMENT_HEADER as u64) as usize];
+    disk.open(&path).and_then(|file| file.read_exact_at(&mut header, 0)).context("read", &path)?;
+    let whole = <&[u8; SEGMENT_HEADER]>::try_from(&header[..]).ok().and_then(SegmentHeader::decode);
+    if whole.is_some_and(|header| header.first == last.first) {
+        return Ok(None);
+    }
+    let torn = last.durable <= SEGMENT_HEADER as u64 && SegmentHeader::may_be_torn(&header);
+    if torn || accept_loss {
+        return Ok(spans.pop());
+    }
+    Err(JournalError::Corrupt { segment: path, offset: 0, what: "the segment's header is invalid" })
+}
+
+impl Tail {
+    fn find(disk: &dyn Disk, dir: &Path, last: &Span) -> Result<Self, JournalError> {
+        let batches = Batches::open(disk, dir, last)?;
+        let mut tail = Self { batches, last_start: 0, next: last.first, torn: None };
+        loop {
+            let start = tail.batches.offset;
+            match tail.batches.next_batch(tail.next) {
+                Ok(Some((header, _))) => {
+                    tail.next += u64::from(header.records);
+                    tail.last_start = start;
                 }
-                batches.end = batches.offset;
-                batches.file.truncate(batches.offset).context("truncate", &batches.path)?;
-                break;
+                Ok(None) => return Ok(tail),
+                Err(BatchError::Io(error)) => return Err(error),
+                Err(BatchError::Invalid(what)) => {
+                    tail.torn = Some(what);
+                    return Ok(tail);
+                }
             }
         }
     }
-    rewrite_last(&batches, last_start)?;
-    disk.sync_dir(dir).context("sync", dir)?;
-    last.durable = batches.offset;
-    Ok(Recovered { spans, next, active: Some(batches) })
+
+    /// The sequence before which everything was durable, as far as what follows the last whole batch proves it: the
+    /// header of a later batch, since that was written after the sync of the one before.
+    fn known_durable(&self) -> Result<u64, JournalError> {
+        let Self { batches, next, .. } = self;
+        let mut rest = vec![0; (batches.end - batches.offset) as usize];
+        batches.file.read_exact_at(&mut rest, batches.offset).context("read", &batches.path)?;
+        let mut durable = 0;
+        for (start, _) in rest.windows(BATCH_MAGIC.len()).enumerate().filter(|(_, bytes)| bytes == BATCH_MAGIC) {
+            let Some((header, payload)) = rest[start..].split_first_chunk::<BATCH_HEADER>() else { break };
+            let Some(header) = BatchHeader::decode(header, batches.header.salt) else { continue };
+            let torn = start == 0 && header.first == *next;
+            if !torn && header.first < *next {
+                let (segment, offset) = (batches.path.clone(), batches.offset);
+                return Err(JournalError::Corrupt { segment, offset, what: "an earlier batch is there once more" });
+            }
+            let whole = payload.get(..header.payload as usize).is_some_and(|payload| header.matches(payload));
+            if !torn {
+                durable = durable.max(if whole { header.first + u64::from(header.records) } else { header.first });
+            }
+        }
+        Ok(durable)
+    }
+
+    /// Ends the segment after its last whole batch, durably. Returns how many bytes that took away.
+    fn cut(&self) -> Result<u64, JournalError> {
+        let Self { batches, last_start, .. } = self;
+        if batches.end > batches.offset {
+            batches.file.truncate(batches.offset).context("truncate", &batches.path)?;
+        }
+        rewrite_last(batches, *last_start)?;
+        Ok(batches.end - batches.offset)
+    }
 }
 
 /// Makes durable what was read from `start` on: the last batch, or the header where there is none.
@@ -85,37 +221,10 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Span>, JournalError> {
         let first = name.strip_suffix(".log").and_then(|digits| digits.parse().ok());
         if let Some(first) = first.filter(|first| segment_path(dir, *first) == dir.join(&name)) {
             let path = dir.join(&name);
-            let durable = disk.open(&path).and_then(|file| file.size()).context("open", &path)?;
-            spans.push(Span { first, durable });
+            let found = disk.open(&path).and_then(|file| Ok(Span { first, durable: file.size()?, id: file.id()? }));
+            spans.push(found.context("open", &path)?);
         }
     }
     spans.sort_by_key(|span| span.first);
     Ok(spans)
-}
-
-fn header_is_valid(disk: &dyn Disk, dir: &Path, span: &Span) -> Result<bool, JournalError> {
-    let path = segment_path(dir, span.first);
-    let mut header = [0; SEGMENT_HEADER];
-    if span.durable < SEGMENT_HEADER as u64 {
-        return Ok(false);
-    }
-    disk.open(&path).and_then(|file| file.read_exact_at(&mut header, 0)).context("read", &path)?;
-    Ok(SegmentHeader::decode(&header).is_some())
-}
-
-/// Whether a whole batch starts anywhere after the current offset.
-fn a_batch_follows(batches: &Batches, expected: u64) -> Result<bool, JournalError> {
-    let mut rest = vec![0; (batches.end - batches.offset) as usize];
-    batches.file.read_exact_at(&mut rest, batches.offset).context("read", &batches.path)?;
-    let starts = rest.windows(BATCH_MAGIC.len()).enumerate().skip(1).filter(|(_, bytes)| bytes == BATCH_MAGIC);
-    for (start, _) in starts {
-        let Some((header, payload)) = rest[start..].split_first_chunk::<BATCH_HEADER>() else { break };
-        let found = BatchHeader::decode(header, batches.header.salt)
-            .filter(|header| header.first >= expected)
-            .and_then(|header| payload.get(..header.payload as usize).map(|payload| header.matches(payload)));
-        if found == Some(true) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -12,7 +12,11 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use stdx::{Random, SeededRandom};
 
-use crate::{Config, Disk, File, Journal, Lock};
+use crate::{
+    Config, Disk, File, FileId, Journal, Lock,
+    end::{End, EndFile},
+    frame::SEGMENT_HEADER,
+};
 
 const SECTOR: usize = 512;
 
@@ -225,6 +229,11 @@ impl Drop for SimulatedLock {
     }
 }
 
+/// As long as a file is open its place in memory is its own.
+fn id(inode: &Inode) -> FileId {
+    FileId(0, Arc::as_ptr(inode) as usize as u64)
+}
+
 fn failure(what: &str) -> io::Error {
     io::Error::other(format!("simulated: {what}"))
 }
@@ -276,6 +285,11 @@ impl Disk for SimulatedDisk {
         Ok(self.file(&state, inode))
     }
 
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        let state = self.alive()?;
+        state.names.get(path).map(id).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.alive()?;
         if !state.names.contains_key(from) {
@@ -318,6 +332,10 @@ impl Disk for SimulatedDisk {
 impl File for SimulatedFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.inode.lock().cached.len() as u64)
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        Ok(id(&self.inode))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -395,6 +413,8 @@ pub fn recover_from(bytes: &[u8]) {
     let path = Path::new("/journal/00000000000000000001.log");
     assert!(disk.create(path).is_ok());
     disk.edit(path, |content| content.extend_from_slice(bytes));
+    let nothing = End { segment: 1, offset: SEGMENT_HEADER as u64, next: 1 };
+    assert!(EndFile::create(&disk, Path::new("/journal"), nothing).is_ok());
     let config = Config { disk: Arc::new(disk), ..Config::new("/journal") };
     let Ok(mut journal) = Journal::open(config) else { return };
     let segments = journal.segments();

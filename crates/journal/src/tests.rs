@@ -1,6 +1,8 @@
 //! The journal against failing disks, damage and its own promises.
 
-use std::sync::Arc;
+mod damage;
+
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -8,6 +10,9 @@ use stdx::{Random, SeededRandom};
 
 use crate::{
     Appender, Config, Disk, GroupLimits, Journal, JournalError, SystemDisk,
+    end::{End, EndFile},
+    frame::SEGMENT_HEADER,
+    is_unused,
     simulation::{Faults, SimulatedDisk, recover_from},
 };
 
@@ -15,13 +20,34 @@ fn config(disk: &SimulatedDisk, segment_bytes: u64) -> Config {
     Config {
         dir: "/journal".into(),
         segment_bytes,
+        accept_loss: false,
         disk: Arc::new(disk.clone()),
         random: Arc::new(SeededRandom::new(5)),
     }
 }
 
 fn open(disk: &SimulatedDisk) -> Result<Journal, JournalError> {
-    Journal::open(config(disk, 4096))
+    open_with(config(disk, 4096))
+}
+
+fn open_large(disk: &SimulatedDisk) -> Result<Journal, JournalError> {
+    open_with(config(disk, 1 << 20))
+}
+
+fn open_with(config: Config) -> Result<Journal, JournalError> {
+    if is_unused(&*config.disk, &config.dir)? { Journal::create(config) } else { Journal::open(config) }
+}
+
+fn content(disk: &SimulatedDisk, path: &Path) -> Vec<u8> {
+    let mut content = Vec::new();
+    disk.edit(path, |bytes| content.clone_from(bytes));
+    content
+}
+
+/// The page cache that had it is lost: the end file says what it said when the journal was started.
+fn forget_end(disk: &SimulatedDisk) {
+    let nothing = End { segment: 1, offset: SEGMENT_HEADER as u64, next: 1 };
+    EndFile::create(disk, Path::new("/journal"), nothing).unwrap();
 }
 
 fn record(sequence: u64, size: usize) -> Bytes {
@@ -80,54 +106,6 @@ fn only_whole_old_segments_are_dropped() {
 }
 
 #[test]
-fn a_torn_tail_is_cut_at_every_length() {
-    let disk = SimulatedDisk::new(1);
-    let mut journal = Journal::open(config(&disk, 1 << 20)).unwrap();
-    fill(&mut journal, 3, 20);
-    let path = disk.files()[0].clone();
-    let before = disk.used();
-    fill(&mut journal, 1, 20);
-    let whole = disk.open(&path).unwrap();
-    let mut bytes = vec![0; disk.used()];
-    whole.read_exact_at(&mut bytes, 0).unwrap();
-    for length in before..bytes.len() {
-        for zeroes in [0, 1, 700] {
-            disk.kill();
-            let mut torn = bytes[..length].to_vec();
-            torn.resize(length + zeroes, 0);
-            disk.edit(&path, |content| content.clone_from(&torn));
-            let mut journal = Journal::open(config(&disk, 1 << 20)).unwrap();
-            assert_eq!(journal.next_sequence(), 4, "cut to {length}");
-            fill(&mut journal, 1, 5);
-            assert_eq!(contents(&journal, 1).unwrap().len(), 4);
-        }
-    }
-}
-
-#[test]
-fn damage_to_any_byte_before_the_last_batch_is_named() {
-    let disk = SimulatedDisk::new(1);
-    let mut journal = Journal::open(config(&disk, 1 << 20)).unwrap();
-    fill(&mut journal, 3, 20);
-    let path = disk.files()[0].clone();
-    let last = disk.used();
-    fill(&mut journal, 1, 20);
-    for offset in 0..last {
-        disk.edit(&path, |bytes| bytes[offset] ^= 0x20);
-        match Journal::open(config(&disk, 1 << 20)) {
-            Err(JournalError::Corrupt { segment, offset: found, .. }) => {
-                assert_eq!(segment, path);
-                assert!(found as usize <= offset);
-            }
-            // The last four bytes of a segment's header mean nothing, and must still be what was written.
-            other => panic!("damage at {offset} gave {other:?}"),
-        }
-        disk.edit(&path, |bytes| bytes[offset] ^= 0x20);
-    }
-    assert_eq!(Journal::open(config(&disk, 1 << 20)).unwrap().next_sequence(), 5);
-}
-
-#[test]
 fn damage_in_an_old_segment_and_a_missing_segment_are_errors_of_the_reader() {
     let disk = SimulatedDisk::new(1);
     let mut journal = open(&disk).unwrap();
@@ -145,17 +123,17 @@ fn damage_in_an_old_segment_and_a_missing_segment_are_errors_of_the_reader() {
 #[test]
 fn a_record_that_looks_like_a_batch_is_not_taken_for_one() {
     let disk = SimulatedDisk::new(1);
-    let mut journal = Journal::open(config(&disk, 1 << 20)).unwrap();
+    let mut journal = open_large(&disk).unwrap();
     fill(&mut journal, 1, 20);
     let mut image = Vec::new();
     disk.edit(&disk.files()[0], |bytes| image.clone_from(bytes));
     // A copy of a whole segment inside the torn last batch of another one with its own salt.
     let other = SimulatedDisk::new(2);
-    let mut journal =
-        Journal::open(Config { random: Arc::new(SeededRandom::new(6)), ..config(&other, 1 << 20) }).unwrap();
+    let mut journal = open_with(Config { random: Arc::new(SeededRandom::new(6)), ..config(&other, 1 << 20) }).unwrap();
     journal.append(&[image.repeat(3)]).unwrap();
     let path = other.files()[0].clone();
     other.edit(&path, |bytes| bytes.truncate(bytes.len() - 1));
+    forget_end(&other);
     assert_eq!(Journal::open(config(&other, 1 << 20)).unwrap().next_sequence(), 1);
 }
 
@@ -233,7 +211,7 @@ fn acknowledged_records_survive_failing_disks_and_crashes() {
 #[test]
 fn recovery_copes_with_mutated_segments() {
     let disk = SimulatedDisk::new(1);
-    let mut journal = Journal::open(config(&disk, 1 << 20)).unwrap();
+    let mut journal = open_large(&disk).unwrap();
     fill(&mut journal, 8, 30);
     let mut image = Vec::new();
     disk.edit(&disk.files()[0], |bytes| image.clone_from(bytes));
@@ -267,12 +245,12 @@ proptest! {
         segment_bytes in 1_u64..3000,
     ) {
         let disk = SimulatedDisk::new(3);
-        let mut journal = Journal::open(config(&disk, segment_bytes)).unwrap();
+        let mut journal = open_with(config(&disk, segment_bytes)).unwrap();
         for batch in &batches {
             journal.append(batch).unwrap();
         }
         disk.crash();
-        let journal = Journal::open(config(&disk, segment_bytes)).unwrap();
+        let journal = open_with(config(&disk, segment_bytes)).unwrap();
         let found: Vec<Vec<u8>> = contents(&journal, 1).unwrap().into_iter().map(|(_, bytes)| bytes.to_vec()).collect();
         prop_assert_eq!(found, batches.concat());
     }
@@ -315,9 +293,15 @@ fn a_real_directory_is_locked_and_read_back() {
     assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
     drop(lock);
     SystemDisk.lock(&dir.path().join("lock")).unwrap();
-    let open = || Journal::open(Config { segment_bytes: 4096, ..Config::new(dir.path()) }).unwrap();
+    let journal_dir = dir.path().join("journal");
+    let open = || open_with(Config { segment_bytes: 4096, ..Config::new(&journal_dir) }).unwrap();
     fill(&mut open(), 40, 300);
     let mut journal = open();
     fill(&mut journal, 1, 300);
     assert_eq!(contents(&journal, 1).unwrap().len(), 41);
+    std::fs::remove_dir_all(&journal_dir).unwrap();
+    assert!(matches!(journal.append(&[b"x"]), Err(JournalError::Gone(_))));
+    std::fs::create_dir(&journal_dir).unwrap();
+    assert!(matches!(journal.append(&[b"x"]), Err(JournalError::Gone(_))));
+    assert!(matches!(journal.segments().check(), Err(JournalError::Gone(_))));
 }

@@ -37,6 +37,8 @@ pub struct Config {
     pub checkpoint_bytes: u64,
     pub segment_bytes: u64,
     pub max_transaction_bytes: usize,
+    /// Whether to go on with what is left where the end of the journal is lost, instead of refusing to open.
+    pub accept_loss: bool,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub disk: Arc<dyn Disk>,
@@ -50,6 +52,7 @@ impl Config {
             checkpoint_bytes: 32 << 20,
             segment_bytes: 8 << 20,
             max_transaction_bytes: 16 << 20,
+            accept_loss: false,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom::default()),
             disk: Arc::new(SystemDisk),
@@ -68,8 +71,21 @@ pub enum OpenError {
     /// A file of the store's own is not what was written.
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: &'static str },
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The cause is part of the message, and so not a source beside it.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
     #[error("a store needs a tokio runtime to be opened in")]
     NoRuntime,
+}
+
+impl OpenError {
+    /// Whether what was durable is not there, or is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. }) || matches!(self, Self::Journal(error) if error.is_damage())
+    }
+
+    /// Damage that [`Config::accept_loss`] gets past.
+    pub fn is_lost_end(&self) -> bool {
+        matches!(self, Self::Journal(JournalError::Lost { .. }))
+    }
 }

@@ -1,13 +1,14 @@
 //! The store as its callers see it: a view to read, a backend to commit to.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
+use journal::JournalError;
 use stdx::Clock;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
     CommitError, Committed, Config, HistoryLimits, OpenError, ReadError, Revision, Snapshot, Transaction, Watch,
-    backend::{Backend, local::Local, memory::Memory},
+    backend::{Backend, VERSION_FILE, local::Local, memory::Memory},
     view::View,
 };
 
@@ -77,6 +78,17 @@ impl Store {
     /// The oldest revision [`Store::snapshot_at`] can read.
     pub fn oldest_revision(&self) -> Revision {
         self.0.view.history(|history, _| history.oldest())
+    }
+
+    /// Whether the state still lies where it was opened: somebody may have removed or replaced its directory. Cheap,
+    /// and no promise that the next commit finds room.
+    pub fn check(&self) -> Result<(), JournalError> {
+        self.0.backend.check()
+    }
+
+    /// Whether there is a state in a directory.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(VERSION_FILE).exists()
     }
 
     /// Writes down what was volatile and lets go of the directory. Commits and watches fail from here on,

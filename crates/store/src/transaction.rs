@@ -59,7 +59,7 @@ pub enum CommitError {
     Conflict { key: Arc<str>, actual: Option<Arc<Entry>> },
     /// Nothing was stored, and it may work later; only a crash right after may still bring the transaction to light.
     #[error("the state cannot be made durable: {0}")]
-    Storage(#[source] Arc<JournalError>),
+    Storage(Arc<JournalError>),
     #[error("a transaction of {size} bytes is more than the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
     #[error("{0} is not a key, or is operated on twice")]

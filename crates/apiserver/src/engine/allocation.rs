@@ -31,11 +31,10 @@ impl Allocation {
     pub fn parse(cidr: &str, node_ports: RangeInclusive<u16>) -> Option<Self> {
         let (address, prefix) = cidr.split_once('/')?;
         let (address, prefix): (Ipv4Addr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
-        if !(8..=30).contains(&prefix) {
-            return None;
-        }
-        let network = u32::from(address) & (u32::MAX << (32 - prefix));
-        Some(Self { network, prefix, node_ports, turn: Mutex::new(()) })
+        let network = u32::from(address);
+        // A ServiceCIDR names a network, not an address in it.
+        let is_network = (8..=30).contains(&prefix) && network & (u32::MAX << (32 - prefix)) == network;
+        is_network.then(|| Self { network, prefix, node_ports, turn: Mutex::new(()) })
     }
 
     /// The first address, which is the API server's own.

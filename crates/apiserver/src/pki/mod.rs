@@ -59,10 +59,11 @@ pub const ADMIN: &str = "kubernetes-admin";
 
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: std::io::Error },
-    #[error("{path}: {source}")]
-    Content { path: PathBuf, source: Box<PkiError> },
+    // Causes are part of the message, and so not sources beside it.
+    #[error("{path}: {cause}")]
+    File { path: PathBuf, cause: std::io::Error },
+    #[error("{path}: {cause}")]
+    Content { path: PathBuf, cause: Box<PkiError> },
     #[error("{0} exists without its key {1}: restore the key, or remove both to start anew")]
     KeyMissing(PathBuf, PathBuf),
     #[error("{0} does not hold the public key of {1}")]
@@ -111,7 +112,7 @@ impl Pki {
     /// Reads what is in `directory` and makes what is missing, due or for other names.
     pub fn open(directory: &Path, names: &Names, now: Timestamp) -> Result<Self, PkiError> {
         let at = |path: &Path, result: std::io::Result<()>| {
-            result.map_err(|source| PkiError::File { path: path.to_owned(), source })
+            result.map_err(|cause| PkiError::File { path: path.to_owned(), cause })
         };
         at(directory, std::fs::create_dir_all(directory))?;
         let authority_key = open_key(directory, "ca", "crt")?;
@@ -327,7 +328,7 @@ fn open_authority(directory: &Path, key: &PrivateKey, now: Timestamp) -> Result<
         None => None,
         Some(text) => Some(
             certificate::from_pem(&text)
-                .map_err(|source| PkiError::Content { path: path.clone(), source: Box::new(source) })?,
+                .map_err(|cause| PkiError::Content { path: path.clone(), cause: Box::new(cause) })?,
         ),
     };
     let subject = match existing {
@@ -359,7 +360,7 @@ fn open_authority(directory: &Path, key: &PrivateKey, now: Timestamp) -> Result<
 fn open_key(directory: &Path, name: &str, public: &str) -> Result<PrivateKey, PkiError> {
     let path = directory.join(format!("{name}.key"));
     if let Some(text) = read(&path)? {
-        return PrivateKey::from_pem(&text).map_err(|source| PkiError::Content { path, source: Box::new(source) });
+        return PrivateKey::from_pem(&text).map_err(|cause| PkiError::Content { path, cause: Box::new(cause) });
     }
     let public = directory.join(format!("{name}.{public}"));
     if read(&public)?.is_some() {
@@ -388,11 +389,11 @@ fn certified(credentials: &Credentials) -> Result<CertifiedKey, PkiError> {
 }
 
 fn read(path: &Path) -> Result<Option<String>, PkiError> {
-    files::read(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
+    files::read(path).map_err(|cause| PkiError::File { path: path.to_owned(), cause })
 }
 
 fn write(path: &Path, content: &str, access: Access) -> Result<(), PkiError> {
-    files::write(path, content, access).map_err(|source| PkiError::File { path: path.to_owned(), source })
+    files::write(path, content, access).map_err(|cause| PkiError::File { path: path.to_owned(), cause })
 }
 
 fn before(now: Timestamp, by: Duration) -> Timestamp {

@@ -109,7 +109,7 @@ fn write_file(file: &dyn File, stands: Stands, state: &Snapshot) -> std::io::Res
 pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Io { action, path, source }
+        move |cause| OpenError::Io { action, path, cause }
     };
     let _ = disk.remove(&dir.join(UNFINISHED));
     let Some(sequence) = sequences(disk, dir).map_err(io("list", dir))?.pop() else { return Ok(None) };
@@ -164,10 +164,10 @@ impl Blocks {
             return Err(self.damaged("it is cut off"));
         }
         let mut bytes = vec![0; size];
-        self.file.read_exact_at(&mut bytes, self.offset).map_err(|source| OpenError::Io {
+        self.file.read_exact_at(&mut bytes, self.offset).map_err(|cause| OpenError::Io {
             action: "read",
             path: self.path.clone(),
-            source,
+            cause,
         })?;
         self.offset += size as u64;
         Ok(bytes.into())

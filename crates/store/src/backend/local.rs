@@ -12,7 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use journal::{Disk, GroupLimits, Groups, Journal, JournalError, Lock};
+use journal::{Disk, GroupLimits, Groups, Journal, JournalError, Lock, Segments};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -21,16 +21,13 @@ use crate::{
         Backend, Pending,
         checkpoint::{self, Stands},
         past,
-        record::{encode_ceiling, encode_closed, encode_commit, encode_persist},
+        record::{RESERVED_REVISIONS, encode_ceiling, encode_closed, encode_commit, encode_persist},
         recovery::{self, Opened},
         sequencer::{Decided, decide},
     },
     history::Moment,
     view::View,
 };
-
-/// How many revisions are reserved on disk at once, for volatile commits that leave no record of theirs.
-const RESERVED_REVISIONS: u64 = 1_000_000;
 
 type Reply = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -43,6 +40,7 @@ enum Request {
 #[derive(Debug)]
 pub(crate) struct Local {
     groups: Groups<Request>,
+    segments: Segments,
     max_transaction_bytes: usize,
 }
 
@@ -55,9 +53,9 @@ impl Local {
         let loading = history.loading;
         let last_used = state.revision;
         let view = Arc::new(View::new(Arc::clone(&config.clock), state.clone(), history));
-        let spawn_error = |source| OpenError::Io { action: "start a thread for", path: config.dir.clone(), source };
+        let spawn_error = |cause| OpenError::Io { action: "start a thread for", path: config.dir.clone(), cause };
         if loading {
-            let (view, max_age) = (Arc::clone(&view), config.history.max_age);
+            let (view, segments, max_age) = (Arc::clone(&view), segments.clone(), config.history.max_age);
             thread::Builder::new()
                 .name("store-past".into())
                 .spawn(move || past::load(&view, &segments, checkpointed + 1, max_age))
@@ -87,7 +85,7 @@ impl Local {
         };
         let groups = Groups::spawn("store-commit", GroupLimits::default(), weigh, move |group| writer.handle(group))
             .map_err(spawn_error)?;
-        Ok((Self { groups, max_transaction_bytes: config.max_transaction_bytes }, view))
+        Ok((Self { groups, segments, max_transaction_bytes: config.max_transaction_bytes }, view))
     }
 }
 
@@ -99,6 +97,10 @@ impl Backend for Local {
             self.groups.send(Request::Commit(transaction, reply)).await.map_err(|_| CommitError::Closed)?;
             answer.await.map_err(|_| CommitError::Closed)?
         })
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        self.segments.check()
     }
 
     fn close(&self) -> Pending<'_, ()> {
@@ -244,8 +246,8 @@ impl Writer {
         let entries = volatile.iter().filter_map(|key| self.state.get(key));
         let mut records: Vec<Vec<u8>> = entries.map(|entry| encode_persist(entry)).collect();
         records.push(encode_closed(self.last_used));
-        if let Err(error) = self.journal.append(&records) {
-            tracing::warn!(%error, "volatile state could not be written at close");
+        if let Err(error) = self.journal.append(&records).and_then(|_| self.journal.mark_end()) {
+            tracing::warn!(%error, "the end of the state could not be written at close");
         }
         self.checkpoints.wait();
         self.lock = None;

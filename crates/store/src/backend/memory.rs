@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use journal::JournalError;
 use parking_lot::Mutex;
 
 use crate::{
@@ -43,6 +44,10 @@ impl Memory {
 impl Backend for Memory {
     fn commit(&self, transaction: Transaction) -> Pending<'_, Result<Committed, CommitError>> {
         Box::pin(async move { self.commit_now(&transaction) })
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        Ok(())
     }
 
     fn close(&self) -> Pending<'_, ()> {

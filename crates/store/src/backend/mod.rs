@@ -16,7 +16,11 @@ mod record;
 mod recovery;
 mod sequencer;
 
+pub(crate) use recovery::VERSION_FILE;
+
 use std::{fmt::Debug, pin::Pin};
+
+use journal::JournalError;
 
 use crate::{CommitError, Committed, Transaction};
 
@@ -25,6 +29,9 @@ pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait Backend: Debug + Send + Sync {
     /// Returns after the commit was published into the view.
     fn commit(&self, transaction: Transaction) -> Pending<'_, Result<Committed, CommitError>>;
+
+    /// Whether what is committed is kept where it was opened.
+    fn check(&self) -> Result<(), JournalError>;
 
     /// Finishes what was begun; later commits fail with [`CommitError::Closed`].
     fn close(&self) -> Pending<'_, ()>;

@@ -14,6 +14,10 @@ const PERSIST: u8 = 2;
 const CEILING: u8 = 3;
 const CLOSED: u8 = 4;
 
+/// How many revisions are reserved on disk at once, for volatile commits that leave no record of theirs. No record raises
+/// the revision by more.
+pub(crate) const RESERVED_REVISIONS: u64 = 1_000_000;
+
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 

@@ -9,12 +9,13 @@ use crate::{
     Config, EventKind, OpenError, Revision, Snapshot,
     backend::{
         checkpoint,
-        record::{Record, RecordedChange, decode},
+        record::{RESERVED_REVISIONS, Record, RecordedChange, decode, encode_ceiling},
     },
     history::{Before, Change, History, Moment},
 };
 
-const VERSION: &[u8] = b"coracle state 1\n";
+pub(crate) const VERSION_FILE: &str = "version";
+const VERSION: &[u8] = b"coracle state 2\n";
 
 /// What was found in the directory.
 #[derive(Debug)]
@@ -37,15 +38,24 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
         io::ErrorKind::WouldBlock => OpenError::Locked(dir.clone()),
         _ => io_error("lock", dir)(error),
     })?;
-    check_version(&**disk, dir)?;
-    let checkpoint = checkpoint::load(&**disk, dir)?;
     let journal_dir = dir.join("journal");
-    let journal = Journal::open(journal::Config {
+    let known = holds_known_state(&**disk, dir, &journal_dir)?;
+    let checkpoint = checkpoint::load(&**disk, dir)?;
+    let journal_config = journal::Config {
         dir: journal_dir.clone(),
         segment_bytes: config.segment_bytes,
+        accept_loss: config.accept_loss,
         disk: Arc::clone(disk),
         random: Arc::clone(&config.random),
-    })?;
+    };
+    let mut journal = if known {
+        Journal::open(journal_config)?
+    } else {
+        let journal = Journal::create(journal_config)?;
+        // Last: from here on a journal has to be there.
+        mark_version(&**disk, dir)?;
+        journal
+    };
     let (state, stands, checkpoint_size) = match checkpoint {
         Some(checkpoint) => (checkpoint.state, Some(checkpoint.stands), checkpoint.size),
         None => (Snapshot::default(), None, 0),
@@ -70,17 +80,26 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
             what: "it holds a record that is not of a store",
         })?;
     }
+    if let Some(dropped) = journal.dropped().cloned() {
+        tracing::warn!("{dropped}");
+        if dropped.lost > 0 {
+            replay.ceiling = replay.last_used.max(replay.ceiling) + dropped.lost.saturating_mul(RESERVED_REVISIONS);
+            replay.clean = false;
+            journal.append(&[encode_ceiling(replay.ceiling)])?;
+        }
+    }
     let (state, history) = replay.finish();
     Ok(Opened { lock, journal, state, history, checkpointed, checkpoint_size, tail_bytes })
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    move |source| OpenError::Io { action, path: path.to_owned(), source }
+    move |cause| OpenError::Io { action, path: path.to_owned(), cause }
 }
 
-/// Leaves directories of other programs and of other versions alone; marks a new one.
-fn check_version(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    let path = dir.join("version");
+/// Whether the directory holds a state; `false` for one that is new. Directories of other programs and of other versions
+/// are left alone.
+fn holds_known_state(disk: &dyn Disk, dir: &Path, journal_dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join(VERSION_FILE);
     let mut found = Vec::new();
     match disk.open(&path) {
         Ok(file) => {
@@ -91,13 +110,19 @@ fn check_version(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
         Err(error) => return Err(io_error("open", &path)(error)),
     }
     if found == VERSION {
-        return Ok(());
+        return Ok(true);
     }
     let torn = VERSION.starts_with(&found) || found.iter().all(|byte| *byte == 0);
-    let unused = disk.list(dir).map_err(io_error("list", dir))?.iter().all(|name| name == "lock" || name == "version");
-    if !(torn && unused) {
+    let ours = |name: &String| ["lock", VERSION_FILE, "journal"].contains(&name.as_str());
+    let unused = disk.list(dir).map_err(io_error("list", dir))?.iter().all(ours);
+    if !(torn && unused && journal::is_unused(disk, journal_dir)?) {
         return Err(OpenError::Version { dir: dir.to_owned(), found: String::from_utf8_lossy(&found).into_owned() });
     }
+    Ok(false)
+}
+
+fn mark_version(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(VERSION_FILE);
     let mark = || {
         let file = disk.create(&path)?;
         file.write_all_at(VERSION, 0)?;

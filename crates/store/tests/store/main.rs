@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod crash;
+mod damage;
 mod kill;
 mod model;
 mod promises;

@@ -1,0 +1,113 @@
+//! What happens to a server's files, or is wrong with its flags, is told by the server: nothing is lost in silence.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::json;
+use testkit::{Server, http::Http};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Starts a server that is to refuse, and returns what it says.
+fn refusal(data_dir: &Path, arguments: &[&str]) -> String {
+    let kubeconfig = data_dir.with_file_name("kubeconfig");
+    let fixed: [&OsStr; 7] = [
+        env!("CARGO_BIN_EXE_coracle").as_ref(),
+        "server".as_ref(),
+        "--api-port=0".as_ref(),
+        "--data-dir".as_ref(),
+        data_dir.as_ref(),
+        "--kubeconfig".as_ref(),
+        kubeconfig.as_ref(),
+    ];
+    let output = Command::new("timeout").arg("60").args(fixed).args(arguments).output().expect("timeout runs");
+    assert_eq!(output.status.code(), Some(1), "it is to refuse, at once");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn create(http: &Http, name: &str) -> (u16, serde_json::Value) {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    http.json("POST", MAPS, Some(&map)).unwrap()
+}
+
+fn last_segment(server: &Server) -> PathBuf {
+    let files = fs::read_dir(server.data_dir().join("state/journal")).unwrap();
+    let segments = files.map(|file| file.unwrap().path()).filter(|path| path.extension() == Some("log".as_ref()));
+    segments.max().unwrap()
+}
+
+#[test]
+fn a_damaged_state_is_refused_and_its_rest_is_served_on_demand() {
+    let mut server = Server::start(env!("CARGO_BIN_EXE_coracle"));
+    let http = Http::of(&server);
+    for i in 0..20 {
+        assert_eq!(create(&http, &format!("map-{i}")).0, 201);
+    }
+    server.stop();
+    let segment = last_segment(&server);
+    let whole = fs::read(&segment).unwrap();
+    let mut flipped = whole.clone();
+    let near_the_end = flipped.len() - 20;
+    flipped[near_the_end] ^= 1;
+    for bytes in [&whole[..whole.len() * 2 / 3], &whole[..0], &whole[..40], &flipped] {
+        fs::write(&segment, bytes).unwrap();
+        let said = refusal(&server.data_dir(), &[]);
+        for part in [segment.to_str().unwrap(), "had been durable", "backup", "--accept-data-loss"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    fs::write(&segment, &whole).unwrap();
+    let state = server.data_dir().join("state");
+    let (journal, moved) = (state.join("journal"), server.data_dir().join("moved"));
+    for path in [&segment, &journal, &state] {
+        fs::rename(path, &moved).unwrap();
+        let said = refusal(&server.data_dir(), &[]);
+        assert!(said.contains("restore"), "{said}");
+        fs::rename(&moved, path).unwrap();
+    }
+    server.restart();
+    assert_eq!(create(&http, "map-19").0, 409);
+}
+
+#[test]
+fn a_server_whose_directory_is_removed_refuses_writers_and_is_not_ready() {
+    let server = Server::start(env!("CARGO_BIN_EXE_coracle"));
+    let http = Http::of(&server);
+    assert_eq!(create(&http, "before").0, 201);
+    let ready = || http.request("GET", "/readyz", &[], b"").unwrap();
+    assert_eq!(ready().code, 200);
+    fs::remove_dir_all(server.data_dir()).unwrap();
+    let (code, status) = create(&http, "after");
+    assert_eq!(code, 500, "{status}");
+    assert!(status["message"].as_str().unwrap().contains("not there any more"), "{status}");
+    assert_eq!(ready().code, 500);
+    assert!(ready().body.contains("[-]data-directory failed"), "{}", ready().body);
+    assert_eq!(http.json("GET", &format!("{MAPS}/before"), None).unwrap().0, 200);
+    assert_eq!(http.json("GET", &format!("{MAPS}/after"), None).unwrap().0, 404);
+}
+
+#[test]
+fn wrong_flags_are_named_before_anything_is_made() {
+    let outer = tempfile::tempdir().unwrap();
+    let data_dir = outer.path().join("data");
+    for (flag, value) in [
+        ("--service-cidr", "10.0.0.1/24"),
+        ("--service-cidr", "10.0.0.0/31"),
+        ("--service-cidr", "fd00::/64"),
+        ("--service-cidr", ""),
+        ("--advertise", ""),
+        ("--advertise", "bad name!"),
+        ("--advertise", "example.com:6443"),
+    ] {
+        let said = refusal(&data_dir, &[flag, value]);
+        assert!(said.contains(&format!("{flag} {value:?}: must be")), "{said}");
+        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0, "nothing is made for {flag} {value:?}");
+    }
+    let said = refusal(Path::new("/proc/coracle"), &[]);
+    assert_eq!(said.matches("(os error").count(), 1, "{said}");
+}
