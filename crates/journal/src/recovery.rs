@@ -75,34 +75,14 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<
     }
     let unfinished = take_unfinished(disk, dir, &mut spans, accept_loss)?;
     let tail = spans.last().map(|last| Tail::find(disk, dir, last)).transpose()?;
-    let (next, segment, offset) = match (&tail, &unfinished, marked) {
-        (Some(tail), ..) => (tail.next, tail.batches.path.clone(), tail.batches.offset),
-        (None, Some(unfinished), _) => (unfinished.first, segment_path(dir, unfinished.first), 0),
-        (None, None, marked) => {
-            return Err(JournalError::Gone(segment_path(dir, marked.map_or(1, |end| end.segment))));
-        }
-    };
-    let durable = match &tail {
-        Some(tail) => tail.known_durable()?,
-        None => 0,
-    };
-    let lost = durable.max(marked.map_or(0, |end| end.next)).saturating_sub(next);
-    let torn = tail.as_ref().and_then(|tail| tail.torn);
+    let stop = Stop::find(dir, tail.as_ref(), unfinished.as_ref(), marked)?;
+    let known = tail.as_ref().map_or(Ok(0), Tail::known_durable)?.max(marked.map_or(0, |end| end.next));
+    let lost = known.saturating_sub(stop.next);
     if !accept_loss {
-        if lost > 0 {
-            let what = torn.unwrap_or("it ends there");
-            return Err(JournalError::Lost { segment, offset, what, records: lost });
-        }
-        if let Some(unfinished) = unfinished.as_ref().filter(|unfinished| unfinished.first != next) {
-            let what = "it does not follow the segment before it";
-            return Err(JournalError::Corrupt { segment: segment_path(dir, unfinished.first), offset: 0, what });
-        }
-        if let Some(what) = torn.filter(|_| unfinished.is_some()) {
-            return Err(JournalError::Corrupt { segment, offset, what });
-        }
+        stop.check(dir, lost, tail.as_ref(), unfinished.as_ref())?;
     }
-    let mut dropped = None;
-    if let Some(unfinished) = unfinished {
+    let mut bytes = 0;
+    if let Some(unfinished) = &unfinished {
         let path = segment_path(dir, unfinished.first);
         if accept_loss {
             // Whatever it is, it may be all there is to learn from later.
@@ -110,20 +90,73 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<
         } else {
             disk.remove(&path).context("remove", &path)?;
         }
-        dropped = Some(Dropped { segment: path, offset: 0, bytes: unfinished.durable, lost });
+        bytes += unfinished.durable;
     }
-    if let Some(tail) = &tail {
-        let bytes = tail.cut()?;
-        if bytes > 0 || lost > 0 {
-            dropped = Some(Dropped { segment, offset, bytes, lost });
-        }
-    }
-    disk.sync_dir(dir).context("sync", dir)?;
-    if let (Some(last), Some(tail)) = (spans.last_mut(), &tail) {
+    if let (Some(tail), Some(last)) = (&tail, spans.last_mut()) {
+        bytes += tail.cut()?;
         last.durable = tail.batches.offset;
     }
-    let dropped = dropped.filter(|dropped| dropped.bytes > 0 || dropped.lost > 0);
+    disk.sync_dir(dir).context("sync", dir)?;
+    let Stop { next, segment, offset, .. } = stop;
+    let dropped = (bytes > 0 || lost > 0).then_some(Dropped { segment, offset, bytes, lost });
     Ok(Recovered { spans, next, active: tail.map(|tail| tail.batches), marked, dropped })
+}
+
+/// The place past which there is no record.
+struct Stop {
+    next: u64,
+    segment: PathBuf,
+    offset: u64,
+    /// Why nothing more can be read there.
+    what: &'static str,
+}
+
+impl Stop {
+    fn find(
+        dir: &Path,
+        tail: Option<&Tail>,
+        unfinished: Option<&Span>,
+        marked: Option<End>,
+    ) -> Result<Self, JournalError> {
+        let marked_segment = marked.map_or(1, |end| end.segment);
+        let at_header = |first| Self {
+            next: first,
+            segment: segment_path(dir, first),
+            offset: 0,
+            what: "the segment's header is not whole",
+        };
+        Ok(match (tail, unfinished) {
+            (None, None) => return Err(JournalError::Gone(segment_path(dir, marked_segment))),
+            (None, Some(unfinished)) => at_header(unfinished.first),
+            (Some(tail), Some(unfinished)) if tail.torn.is_none() && unfinished.first == tail.next => {
+                at_header(tail.next)
+            }
+            (Some(tail), _) => {
+                let is_marked = marked_segment <= tail.batches.header.first;
+                let missing = if is_marked { "it ends there" } else { "the segment after it is not there" };
+                let what = tail.torn.unwrap_or(missing);
+                Self { next: tail.next, segment: tail.batches.path.clone(), offset: tail.batches.offset, what }
+            }
+        })
+    }
+
+    /// Refuses what no crash leaves behind.
+    fn check(&self, dir: &Path, lost: u64, tail: Option<&Tail>, unfinished: Option<&Span>) -> Result<(), JournalError> {
+        let Self { segment, offset, what, .. } = self;
+        if lost > 0 {
+            return Err(JournalError::Lost { segment: segment.clone(), offset: *offset, what, records: lost });
+        }
+        let Some(unfinished) = unfinished else { return Ok(()) };
+        if unfinished.first != self.next {
+            let what = "it does not follow the segment before it";
+            return Err(JournalError::Corrupt { segment: segment_path(dir, unfinished.first), offset: 0, what });
+        }
+        // It was begun after the segment before it was complete.
+        match tail.and_then(|tail| tail.torn) {
+            Some(what) => Err(JournalError::Corrupt { segment: segment.clone(), offset: *offset, what }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The last segment where its creation was not finished: it holds nothing, but its name says which record comes next.
