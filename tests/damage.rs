@@ -14,8 +14,7 @@ use testkit::{Server, http::Http};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// Starts a server that is to refuse, and returns what it says.
-fn refusal(data_dir: &Path, arguments: &[&str]) -> String {
-    let kubeconfig = data_dir.with_file_name("kubeconfig");
+fn refusal(data_dir: &Path, kubeconfig: &Path, arguments: &[&str]) -> String {
     let fixed: [&OsStr; 7] = [
         env!("CARGO_BIN_EXE_coracle").as_ref(),
         "server".as_ref(),
@@ -56,7 +55,7 @@ fn a_damaged_state_is_refused_and_its_rest_is_served_on_demand() {
     flipped[near_the_end] ^= 1;
     for bytes in [&whole[..whole.len() * 2 / 3], &whole[..0], &whole[..40], &flipped] {
         fs::write(&segment, bytes).unwrap();
-        let said = refusal(&server.data_dir(), &[]);
+        let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
         for part in [segment.to_str().unwrap(), "had been durable", "backup", "--accept-data-loss"] {
             assert!(said.contains(part), "{said}");
         }
@@ -66,7 +65,7 @@ fn a_damaged_state_is_refused_and_its_rest_is_served_on_demand() {
     let (journal, moved) = (state.join("journal"), server.data_dir().join("moved"));
     for path in [&segment, &journal, &state] {
         fs::rename(path, &moved).unwrap();
-        let said = refusal(&server.data_dir(), &[]);
+        let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
         assert!(said.contains("restore"), "{said}");
         fs::rename(&moved, path).unwrap();
     }
@@ -104,10 +103,18 @@ fn wrong_flags_are_named_before_anything_is_made() {
         ("--advertise", "bad name!"),
         ("--advertise", "example.com:6443"),
     ] {
-        let said = refusal(&data_dir, &[flag, value]);
+        let said = refusal(&data_dir, &outer.path().join("kubeconfig"), &[flag, value]);
         assert!(said.contains(&format!("{flag} {value:?}: must be")), "{said}");
         assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0, "nothing is made for {flag} {value:?}");
     }
-    let said = refusal(Path::new("/proc/coracle"), &[]);
-    assert_eq!(said.matches("(os error").count(), 1, "{said}");
+}
+
+#[test]
+fn causes_are_told_once() {
+    let outer = tempfile::tempdir().unwrap();
+    let directory = Path::new("/proc/coracle");
+    for (data_dir, kubeconfig) in [(directory, outer.path()), (outer.path(), directory)] {
+        let said = refusal(data_dir, kubeconfig, &[]);
+        assert_eq!(said.matches("(os error").count(), 1, "{said}");
+    }
 }

@@ -43,7 +43,11 @@ impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segment, offset, bytes, lost } = self;
         write!(f, "{bytes} bytes of {} from byte {offset} on were dropped", segment.display())?;
-        if *lost > 0 { write!(f, ", and with them {lost} durable records") } else { Ok(()) }
+        if *lost > 0 {
+            write!(f, ", and with them {lost} records that had been durable")
+        } else {
+            f.write_str(": they are no whole batch, and nothing shows that they were one")
+        }
     }
 }
 
@@ -68,11 +72,11 @@ struct Tail {
 }
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<Recovered, JournalError> {
-    let mut spans = list(disk, dir)?;
     let marked = end::read(disk, dir)?;
     if marked.is_none() && !accept_loss {
         return Err(JournalError::Gone(dir.join(end::NAME)));
     }
+    let mut spans = list(disk, dir)?;
     let unfinished = take_unfinished(disk, dir, &mut spans, accept_loss)?;
     let tail = spans.last().map(|last| Tail::find(disk, dir, last)).transpose()?;
     let stop = Stop::find(dir, tail.as_ref(), unfinished.as_ref(), marked)?;
