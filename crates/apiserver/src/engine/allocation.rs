@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn addresses_come_from_above_the_static_band_until_it_is_full() {
-        let allocation = Allocation::parse("10.96.0.5/24", PORTS).unwrap();
+        let allocation = Allocation::parse("10.96.0.0/24", PORTS).unwrap();
         assert_eq!(allocation.first(), Ipv4Addr::new(10, 96, 0, 1));
         let random = SeededRandom::new(1);
         let mut used = HashSet::from([allocation.first()]);
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_is_no_range_for_services_is_refused() {
-        for cidr in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/4", "fd00::/112", "x/8"] {
+        for cidr in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.1/24", "10.0.0.0/4", "fd00::/112", "x/8"] {
             assert!(Allocation::parse(cidr, PORTS).is_none(), "{cidr}");
         }
         let smallest = Allocation::parse("10.0.0.0/30", PORTS).unwrap();
