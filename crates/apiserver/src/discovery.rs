@@ -5,9 +5,14 @@
 mod aggregated;
 mod documents;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use api::registry::Registry;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use ring::digest::{SHA512, digest};
 
 /// The discovery of one registry; a changed registry gets a new one.
@@ -18,12 +23,14 @@ pub struct Discovery {
     server_address: Box<str>,
     /// The aggregated documents, which are large and asked for often.
     aggregated: [OnceLock<Arc<Document>>; 4],
+    /// The plain ones that have been asked for, by path.
+    plain: Mutex<HashMap<Box<str>, Arc<Document>>>,
 }
 
 #[derive(Debug)]
 pub struct Document {
     pub content_type: &'static str,
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// With its quotes. Only aggregated documents have one; a client that sends it back is answered 304.
     pub etag: Option<String>,
 }
@@ -86,36 +93,48 @@ impl Version {
 
 impl Discovery {
     pub fn new(registry: Arc<Registry>, server_address: &str) -> Self {
-        Self { registry, server_address: server_address.into(), aggregated: Default::default() }
+        Self {
+            registry,
+            server_address: server_address.into(),
+            aggregated: Default::default(),
+            plain: Mutex::default(),
+        }
     }
 
     /// The document at `/api`, `/api/v1`, `/apis`, `/apis/GROUP` or `/apis/GROUP/VERSION`; a slash at the
     /// end makes no difference. `None` where there is none.
     pub fn document(&self, path: &str, accept: &str) -> Option<Arc<Document>> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let form = Form::accepted(accept);
+        match (path, Form::accepted(accept)) {
+            ("/api", Form::Aggregated(version)) => Some(self.aggregated(true, version)),
+            ("/apis", Form::Aggregated(version)) => Some(self.aggregated(false, version)),
+            _ => self.plain(path),
+        }
+    }
+
+    fn plain(&self, path: &str) -> Option<Arc<Document>> {
+        if let Some(known) = self.plain.lock().get(path) {
+            return Some(Arc::clone(known));
+        }
         let registry = &self.registry;
-        let value = match (path.split('/').skip(1).collect::<Vec<_>>().as_slice(), form) {
-            (["api"], Form::Aggregated(version)) => return Some(self.aggregated(true, version)),
-            (["apis"], Form::Aggregated(version)) => return Some(self.aggregated(false, version)),
-            (["api"], _) => documents::api_versions(registry, &self.server_address)?,
-            (["apis"], _) => documents::group_list(registry),
-            (["api", version], _) => documents::resource_list(registry.group("")?, version)?,
-            (["apis", group], _) if !group.is_empty() => documents::group(registry.group(group)?),
-            (["apis", group, version], _) if !group.is_empty() => {
-                documents::resource_list(registry.group(group)?, version)?
-            }
+        let value = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+            ["api"] => documents::api_versions(registry, &self.server_address)?,
+            ["apis"] => documents::group_list(registry),
+            ["api", version] => documents::resource_list(registry.group("")?, version)?,
+            ["apis", group] if !group.is_empty() => documents::group(registry.group(group)?),
+            ["apis", group, version] if !group.is_empty() => documents::resource_list(registry.group(group)?, version)?,
             _ => return None,
         };
-        let body = value.to_string().into_bytes();
-        Some(Arc::new(Document { content_type: "application/json", body, etag: None }))
+        let body = value.to_string().into();
+        let document = Arc::new(Document { content_type: "application/json", body, etag: None });
+        Some(Arc::clone(self.plain.lock().entry(path.into()).or_insert(document)))
     }
 
     fn aggregated(&self, core: bool, version: Version) -> Arc<Document> {
         let slot = usize::from(core) * 2 + usize::from(version == Version::V2);
         let make = || {
             let groups = self.registry.groups().filter(|group| group.name.is_empty() == core);
-            let body = aggregated::list(groups, version.name()).to_string().into_bytes();
+            let body = Bytes::from(aggregated::list(groups, version.name()).to_string());
             let hash: String = digest(&SHA512, &body).as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
             Arc::new(Document { content_type: version.content_type(), body, etag: Some(format!("\"{hash}\"")) })
         };

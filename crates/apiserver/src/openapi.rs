@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write,
     io::Read,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use api::{
@@ -25,6 +25,7 @@ use api::{
     registry::Registry,
     resource::Resource,
 };
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256, digest};
@@ -42,10 +43,11 @@ pub struct OpenApi {
     rendered: Mutex<HashMap<(Box<str>, Encoding), Rendered>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Rendered {
     hash: Box<str>,
-    document: Arc<Document>,
+    /// Made by the first who asks; others wait for it.
+    document: Arc<OnceLock<Arc<Document>>>,
 }
 
 /// A row and, where it is custom, its schema as the definition has it (`openAPIV3Schema`).
@@ -58,9 +60,21 @@ struct Row {
 #[derive(Debug)]
 pub struct Document {
     pub content_type: &'static str,
-    pub gzip: Vec<u8>,
+    pub gzip: Bytes,
     /// With its quotes.
     pub etag: String,
+    /// The same for clients that accept no compression: shared by the answers that are under way, and gone with
+    /// the last of them.
+    plain: Mutex<Weak<Vec<u8>>>,
+}
+
+/// One answer's hold on the uncompressed document.
+struct Plain(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Plain {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,12 +120,22 @@ impl Encoding {
 }
 
 impl Document {
+    fn new(content_type: &'static str, gzip: Vec<u8>, hash: &str) -> Self {
+        Self { content_type, gzip: gzip.into(), etag: format!("\"{hash}\""), plain: Mutex::default() }
+    }
+
     /// For clients that accept no compression.
-    pub fn plain(&self) -> Vec<u8> {
-        let mut plain = Vec::new();
-        // What we compressed ourselves, in memory, can be read again.
-        let _ = GzDecoder::new(&*self.gzip).read_to_end(&mut plain);
-        plain
+    pub fn plain(&self) -> Bytes {
+        let mut kept = self.plain.lock();
+        let plain = kept.upgrade().unwrap_or_else(|| {
+            let mut plain = Vec::new();
+            // What we compressed ourselves, in memory, can be read again.
+            let _ = GzDecoder::new(&*self.gzip).read_to_end(&mut plain);
+            let plain = Arc::new(plain);
+            *kept = Arc::downgrade(&plain);
+            plain
+        });
+        Bytes::from_owner(Plain(plain))
     }
 }
 
@@ -175,15 +199,15 @@ impl OpenApi {
         encoding: Encoding,
         render: impl FnOnce() -> Vec<u8>,
     ) -> Arc<Document> {
-        let key = (Box::from(path), encoding);
-        if let Some(known) = self.rendered.lock().get(&key).filter(|known| &*known.hash == hash) {
-            return Arc::clone(&known.document);
+        let mut rendered = self.rendered.lock();
+        let known = rendered.entry((Box::from(path), encoding)).or_default();
+        if &*known.hash != hash {
+            *known = Rendered { hash: hash.into(), document: Arc::default() };
         }
-        let content_type = encoding.content_type(version);
-        let document = Arc::new(Document { content_type, gzip: render(), etag: format!("\"{hash}\"") });
-        let rendered = Rendered { hash: hash.into(), document: Arc::clone(&document) };
-        self.rendered.lock().insert(key, rendered);
-        document
+        let document = Arc::clone(&known.document);
+        drop(rendered);
+        let make = || Arc::new(Document::new(encoding.content_type(version), render(), hash));
+        Arc::clone(document.get_or_init(make))
     }
 
     fn hashes(&self) -> &BTreeMap<Box<str>, Box<str>> {

@@ -30,9 +30,11 @@ use crate::{
     discovery::Discovery,
     engine::{Engine, allocation::Allocation, cache::DecodedCache},
     http::{
+        heavy::Heavy,
         listener::{self, Answer, BodyError, Handler, Peer},
         load::Load,
         paths::git_version,
+        upload::Uploads,
     },
     identity::User,
     metrics::{Metrics, Surroundings},
@@ -126,6 +128,8 @@ pub struct Server {
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
     pub(crate) load: Load,
+    pub(crate) uploads: Uploads,
+    pub(crate) heavy: Heavy,
     /// How the server was started, for who asks.
     pub(crate) flags: Vec<(&'static str, String)>,
     documents: ArcSwap<Documents>,
@@ -186,6 +190,8 @@ impl Server {
             metrics: Metrics::new(engine.clock.now().as_millisecond() as f64 / 1000.0),
             flags: flags(&config),
             load: Load::default(),
+            uploads: Uploads::default(),
+            heavy: Heavy::default(),
             documents: ArcSwap::from_pointee(Documents::new(&engine, registry, address)),
             address,
             renewed: tokio::sync::Notify::new(),
@@ -203,7 +209,7 @@ impl Server {
         tasks.push(tokio::spawn(renew_certificates(Arc::clone(&server))));
         let tls = Arc::new(server.pki.server_config()?);
         let handler: Arc<dyn Handler> = Arc::clone(&server) as Arc<dyn Handler>;
-        tasks.push(tokio::spawn(listener::serve(listener, tls, handler, server.stop.clone())));
+        tasks.push(tokio::spawn(listener::serve(listener, tls, handler, listener::STALL_TIMEOUT, server.stop.clone())));
         Ok(Running { server, address, tasks })
     }
 

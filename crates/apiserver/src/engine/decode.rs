@@ -15,7 +15,7 @@ use super::{
     type_meta::{excerpt, expect_custom_type, expect_type, renamed},
     versions,
 };
-use crate::http::verbs::MAX_BODY_BYTES;
+use crate::http::upload::MAX_BODY_BYTES;
 
 /// A document ready for the engine, and what its sender should know.
 #[derive(Debug)]

@@ -25,8 +25,7 @@ const MAX_DISRUPTED_PODS: usize = 2000;
 
 pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
-    let bytes = call.bytes().await?;
-    let decoded = decode::foreign(&call.headers, &bytes, "policy/v1", "Eviction", caller.validation)?;
+    let decoded = decode::foreign(&call.headers, &call.body.bytes, "policy/v1", "Eviction", caller.validation)?;
     let eviction = decoded.document;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.target.name {

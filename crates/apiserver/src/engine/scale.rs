@@ -51,12 +51,11 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         return Ok(view.document(StatusCode::OK, &scale));
     }
     let caller = call.caller()?;
-    let bytes = call.bytes().await?;
     let (wanted, warnings) = if call.verb == "update" {
-        let decoded = decode::foreign(&call.headers, &bytes, API_VERSION, "Scale", caller.validation)?;
+        let decoded = decode::foreign(&call.headers, &call.body.bytes, API_VERSION, "Scale", caller.validation)?;
         (Wanted::Scale(decoded.document), decoded.warnings)
     } else {
-        (Wanted::Patch(Patch::parse(&call.headers, &call.query, &bytes)?), Vec::new())
+        (Wanted::Patch(Patch::parse(&call.headers, &call.query, &call.body.bytes)?), Vec::new())
     };
     let types = api::builtin::types();
     let of = types.named("io.k8s.api.autoscaling.v1.Scale").ok_or_else(Status::no_such_path)?;

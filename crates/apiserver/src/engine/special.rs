@@ -51,8 +51,7 @@ pub fn is_view(subresource: &str) -> bool {
 /// Reading a body of another kind than the resource's.
 async fn body_of(call: &mut Call, api_version: &str, kind: &str) -> Result<(Value, Vec<String>), Status> {
     let caller = call.caller()?;
-    let bytes = call.bytes().await?;
-    let decoded = decode::foreign(&call.headers, &bytes, api_version, kind, caller.validation)?;
+    let decoded = decode::foreign(&call.headers, &call.body.bytes, api_version, kind, caller.validation)?;
     Ok((decoded.document, decoded.warnings))
 }
 

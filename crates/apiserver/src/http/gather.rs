@@ -102,38 +102,22 @@ impl AsyncWrite for Gathered {
 mod tests {
     use std::mem::MaybeUninit;
 
-    use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
-    use stdx::Clock;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
     };
-    use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+    use tokio_rustls::{TlsAcceptor, client};
 
     use super::*;
-    use crate::pki::{Names, Pki};
+    use crate::http::loopback;
 
     async fn pair(protocol: &str) -> (Gathered, client::TlsStream<TcpStream>) {
-        let directory = tempfile::tempdir().unwrap();
-        let names = Names { host: "box".into(), service_address: [10, 96, 0, 1].into(), extra: Vec::new() };
-        let pki = Pki::open(directory.path(), &names, stdx::SystemClock.now()).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(pki.authority_der().unwrap()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.into()];
+        let (config, connector) = loopback::tls(protocol);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let (client, server) = tokio::join!(
-            connector.connect(ServerName::try_from("localhost").unwrap(), client),
-            TlsAcceptor::from(Arc::new(pki.server_config().unwrap())).accept(server)
-        );
-        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        let (mut client, server) = tokio::join!(connector.connect(client), TlsAcceptor::from(config).accept(server));
+        let mut server = server.unwrap();
         // Past what the TLS library sends of its own accord after the handshake.
         server.write_all(b"!").await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'!');

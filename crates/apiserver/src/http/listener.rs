@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use rustls::pki_types::CertificateDer;
@@ -26,7 +26,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{body::Body, gather::Gathered};
+use super::{
+    body::{Body, CHUNK_BYTES},
+    gather::Gathered,
+    progress::{Outstanding, Paced, Stalled, Streams},
+};
 use crate::identity::User;
 
 pub type RequestBody = BoxBody<Bytes, BodyError>;
@@ -37,16 +41,18 @@ pub type RequestBody = BoxBody<Bytes, BodyError>;
 pub struct BodyError(pub String);
 
 const MAX_CONNECTIONS: usize = 10_000;
-const MAX_STREAMS_PER_CONNECTION: u32 = 1_000;
+/// As upstream. Clients of many watches open further connections.
+const MAX_STREAMS_PER_CONNECTION: u32 = 100;
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Of one response: past it no further chunk is made until the peer has taken some.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Of one response: a piece.
+const SEND_BUFFER_BYTES: usize = CHUNK_BYTES;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// A peer that takes no bytes for so long is gone or too slow, and is dropped.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that takes no bytes for so long is gone or too slow, and is dropped; where it leaves only one stream
+/// shut, that is reset.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests may go on after the listener was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,11 +73,13 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(self: Arc<Self>, request: Request<RequestBody>, peer: Arc<Peer>) -> Answer;
 }
 
-/// Serves until `stop`; then lets requests that are under way finish, within bounds.
+/// Serves until `stop`; then lets requests that are under way finish, within bounds. `patience` is for peers that
+/// take nothing.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     handler: Arc<dyn Handler>,
+    patience: Duration,
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -93,7 +101,7 @@ pub async fn serve(
         };
         let (acceptor, handler, stop) = (acceptor.clone(), Arc::clone(&handler), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, address, acceptor, handler, stop).await {
+            if let Err(error) = connection(stream, address, acceptor, handler, patience, stop).await {
                 tracing::debug!(%address, %error, "connection ended");
             }
             drop(slot);
@@ -108,22 +116,26 @@ async fn connection(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     handler: Arc<dyn Handler>,
+    patience: Duration,
     stop: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(patience))?;
     let stream = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
     let peer = Arc::new(Peer { address, certificates, user: None });
+    let outstanding = Outstanding::default();
+    let held = outstanding.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
+        let (handler, peer, held) = (Arc::clone(&handler), Arc::clone(&peer), held.clone());
         async move {
             let request = request.map(|body| body.map_err(|error| BodyError(error.to_string())).boxed());
-            Ok::<_, std::convert::Infallible>(handler.handle(request, peer).await)
+            let response = handler.handle(request, peer).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| Paced::new(body, &held)))
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams { patience });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -144,6 +156,7 @@ async fn connection(
         let mut served = pin!(served);
         let result = tokio::select! {
             result = served.as_mut() => result,
+            () = outstanding.stalled(patience) => return Err(io::Error::other(Stalled)),
             () = stop.cancelled() => {
                 served.as_mut().graceful_shutdown();
                 served.await

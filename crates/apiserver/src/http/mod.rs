@@ -3,13 +3,18 @@
 pub mod body;
 mod compress;
 mod gather;
+pub mod heavy;
 pub mod listener;
 pub mod load;
+#[cfg(test)]
+mod loopback;
 pub mod negotiate;
 pub mod paths;
 pub mod pipeline;
+mod progress;
 pub mod query;
 pub mod render;
 pub mod target;
+pub mod upload;
 pub mod verbs;
 pub mod write_options;

@@ -142,7 +142,7 @@ impl Server {
             let value: Value = serde_json::from_slice(&document.body).unwrap_or_default();
             return Ok(render::value(StatusCode::OK, format, &value));
         }
-        let body = || Bytes::copy_from_slice(&document.body);
+        let body = || document.body.clone();
         let mut response = tagged(headers, document.etag.as_deref(), document.content_type, body);
         if !is_plain {
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
@@ -286,7 +286,7 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
 /// A document that is kept compressed: sent so to whoever takes it, unpacked for the rest.
 fn document_response(headers: &HeaderMap, document: &openapi::Document) -> Response<Body> {
     let compressed = accepts_gzip(headers);
-    let body = || if compressed { document.gzip.clone().into() } else { document.plain().into() };
+    let body = || if compressed { document.gzip.clone() } else { document.plain() };
     let mut response = tagged(headers, Some(&document.etag), document.content_type, body);
     if compressed && response.status() == StatusCode::OK {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

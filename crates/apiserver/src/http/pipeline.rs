@@ -16,6 +16,7 @@ use super::{
     paths::page_not_found,
     query::Query,
     target::{self, ResourceTarget},
+    upload::{MAX_BODY_BYTES, Upload},
     verbs::{self, Call},
 };
 use crate::{
@@ -78,7 +79,7 @@ impl Server {
         check_form(parts, &query, peer)?;
         let user = self.admit_user(parts, &query, target, peer, audit)?;
         match target {
-            target::Target::Path => self.paths(parts, parts.uri.path(), &query),
+            target::Target::Path => self.path(parts, &query, &user).await,
             resource @ target::Target::Resource(asked) => {
                 if self.engine.registry.load().group(&asked.group).is_none() {
                     return Ok(page_not_found());
@@ -87,10 +88,15 @@ impl Server {
                 let accepted = accepted(&parts.headers)?;
                 let labels = Labels::of(&parts.method, resource, parts.uri.path(), &query, is_apply(parts));
                 let series = self.metrics.requests.series(labels, || true);
-                let place = self.load.place(asked.verb).await?;
+                // The body first: who sends slowly keeps no place.
+                let body = match asked.verb {
+                    "get" | "list" | "watch" => Upload::default(),
+                    _ => self.uploads.read(std::mem::take(body), &user.name).await?,
+                };
+                let place = self.load.place(asked.verb, &user.name).await?;
                 let engine = Arc::clone(&self.engine);
                 let headers = parts.headers.clone();
-                Call {
+                let call = Call {
                     engine,
                     user,
                     verb: asked.verb,
@@ -99,14 +105,25 @@ impl Server {
                     query,
                     headers,
                     accepted,
-                    body: std::mem::take(body),
+                    body,
                     series,
                     annotations: audit.annotations.clone(),
-                }
-                .answer()
-                .await
+                };
+                if call.is_heavy() { self.heavy.run(call.answer()).await } else { call.answer().await }
             }
         }
+    }
+
+    /// What is served beside resources. Health checks are never kept waiting; documents are reads, and OpenAPI's
+    /// are long in the making.
+    async fn path(&self, parts: &Parts, query: &Query, user: &User) -> Result<Response<Body>, Status> {
+        let path = parts.uri.path();
+        let _place = match path.starts_with("/api") || path.starts_with("/openapi") {
+            true => Some(self.load.place("get", &user.name).await?),
+            false => None,
+        };
+        let answer = async { self.paths(parts, path, query) };
+        if path.starts_with("/openapi") { self.heavy.run(answer).await } else { answer.await }
     }
 
     /// Whether there is such a path or resource at all; only that is counted by itself.
@@ -261,7 +278,7 @@ async fn drain(parts: &Parts, mut body: RequestBody) {
         return;
     }
     let rest = async {
-        let mut left = 2 * verbs::MAX_BODY_BYTES;
+        let mut left = 2 * MAX_BODY_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
             if left == 0 {

@@ -1,26 +1,23 @@
 //! The verbs on resources: options and bodies in, engine calls, rendered answers out.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use api::{
     field::{FieldError, Path},
     resource::Resource,
     status::Status,
 };
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::{
     body::Body,
-    listener::RequestBody,
     load::Place,
     negotiate::{Accepted, Format, Shape},
     pipeline::method_not_allowed,
     query::Query,
     render::{self, Include, View},
+    upload::Upload,
     write_options::{self, MAX_MANAGER_LENGTH, WriteOptions, options_kind},
 };
 use crate::{
@@ -37,10 +34,8 @@ use crate::{
     metrics::requests::{Running, Series},
 };
 
-/// Upstream's limit on the body of a write.
-pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
-/// How long a body may take to arrive; it holds a place among the writes meanwhile.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// From here on a body is worth the detour that keeps its decoding out of the way of others.
+const LARGE_BODY_BYTES: usize = 64 * 1024;
 
 /// A request that has been authenticated, authorized and resolved.
 pub struct Call {
@@ -51,7 +46,7 @@ pub struct Call {
     pub query: Query,
     pub headers: HeaderMap,
     pub accepted: Accepted,
-    pub body: RequestBody,
+    pub body: Upload,
     /// Held until the answer is there; by a watch, until it ends.
     pub place: Place,
     /// Where the request is counted.
@@ -61,6 +56,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether the answer may keep a processor for long. A list of objects as they are stored is only copied.
+    pub fn is_heavy(&self) -> bool {
+        self.body.bytes.len() > LARGE_BODY_BYTES || (self.verb == "list" && self.accepted != FALLBACK)
+    }
+
     /// Boxed: one erased future here keeps those above small and quick to compile.
     pub fn answer(self) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>> {
         Box::pin(async move {
@@ -153,35 +153,32 @@ impl Call {
         Ok(response)
     }
 
-    async fn create(mut self) -> Result<Response<Body>, Status> {
+    async fn create(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
-        let bytes = self.bytes().await?;
-        let decoded = decode::body(&self.target, &self.headers, &bytes, caller.validation)?;
+        let decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
         let written = self.engine.create(&self.target, &caller, decoded.document).await?;
         self.written(written, decoded.warnings)
     }
 
-    async fn update(mut self) -> Result<Response<Body>, Status> {
+    async fn update(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
-        let bytes = self.bytes().await?;
-        let mut decoded = decode::body(&self.target, &self.headers, &bytes, caller.validation)?;
+        let mut decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
         metadata::place(&self.target, &mut decoded.document)?;
         let written = self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await?;
         self.written(written, decoded.warnings)
     }
 
-    async fn patch(mut self) -> Result<Response<Body>, Status> {
+    async fn patch(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
-        let bytes = self.bytes().await?;
-        let patch = patch::Patch::parse(&self.headers, &self.query, &bytes)?;
+        let patch = patch::Patch::parse(&self.headers, &self.query, &self.body.bytes)?;
         let warnings = patch.check(&self.target, caller.validation)?;
         let written = self.engine.update(&self.target, &caller, &Change::Patch(&patch)).await?;
         self.written(written, warnings)
     }
 
-    async fn delete(mut self) -> Result<Response<Body>, Status> {
+    async fn delete(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
-        let options = self.delete_options().await?;
+        let options = self.delete_options()?;
         let view = self.view()?;
         let (written, gone) = match self.engine.delete(&self.target, &caller, &options).await? {
             Deleted::Gone(written) => (written, true),
@@ -199,10 +196,10 @@ impl Call {
         Ok(render::value(StatusCode::OK, self.accepted.format, &delete::success(&self.target, &uid)))
     }
 
-    async fn delete_collection(mut self) -> Result<Response<Body>, Status> {
+    async fn delete_collection(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let selection = ListOptions::parse(&self.query)?;
-        let options = self.delete_options().await?;
+        let options = self.delete_options()?;
         let deleted = self.engine.delete_collection(&self.target, &caller, &selection, &options).await?;
         let resource = &self.target.resource;
         let mut items = Vec::with_capacity(deleted.len());
@@ -218,9 +215,11 @@ impl Call {
         Ok(render::value(StatusCode::OK, self.accepted.format, &list))
     }
 
-    async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
-        let bytes = self.bytes().await?;
-        let body = if bytes.is_empty() { json!({}) } else { decode::untyped(&self.headers, &bytes)? };
+    fn delete_options(&self) -> Result<DeleteOptions, Status> {
+        let body = match &*self.body.bytes {
+            [] => json!({}),
+            bytes => decode::untyped(&self.headers, bytes)?,
+        };
         write_options::delete(&self.query, body)
     }
 
@@ -245,13 +244,6 @@ impl Call {
         })
     }
 
-    /// The whole body, within the limit.
-    pub async fn bytes(&mut self) -> Result<Bytes, Status> {
-        let body = collect(std::mem::take(&mut self.body));
-        let late = || Status::new(408, "Timeout", "the body did not arrive in time");
-        timeout(BODY_TIMEOUT, body).await.map_err(|_| late())?
-    }
-
     pub fn written(&self, written: Written, warnings: Vec<String>) -> Result<Response<Body>, Status> {
         let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
         let mut response = respond(&self.view()?, status, &written);
@@ -273,26 +265,6 @@ fn deprecation(resource: &Resource) -> Option<String> {
         }
         None => None,
     }
-}
-
-/// Reads a body within the limit. One that is larger is read on a little before it is refused, so that an
-/// HTTP/1.1 client has sent all and reads the refusal.
-async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
-    let (mut bytes, mut total) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
-        let Some(data) = frame.data_ref() else { continue };
-        total += data.len();
-        if total <= MAX_BODY_BYTES {
-            bytes.extend_from_slice(data);
-        } else if total > 2 * MAX_BODY_BYTES {
-            break;
-        }
-    }
-    if total > MAX_BODY_BYTES {
-        return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY_BYTES}")));
-    }
-    Ok(bytes.freeze())
 }
 
 fn respond(view: &View, status: StatusCode, written: &Written) -> Response<Body> {
