@@ -41,7 +41,7 @@ fn last_segment(server: &Server) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_state_is_refused_and_its_rest_is_served_on_demand() {
+fn a_damaged_state_is_refused_with_what_can_be_done() {
     let mut server = Server::start(env!("CARGO_BIN_EXE_coracle"));
     let http = Http::of(&server);
     for i in 0..20 {

@@ -82,7 +82,7 @@ pub enum StartError {
     NoState { pki: PathBuf, state: PathBuf },
     #[error(transparent)]
     Pki(#[from] pki::PkiError),
-    #[error("{0}{}", remedy(.0))]
+    #[error("{error}{remedy}", error = .0, remedy = remedy(.0))]
     Store(store::OpenError),
     #[error("the first objects could not be written: {0}")]
     Bootstrap(String),
