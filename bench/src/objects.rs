@@ -74,3 +74,49 @@ pub fn path(plural: &str, name: &str) -> String {
     let separator = if name.is_empty() { "" } else { "/" };
     format!("/api/v1/namespaces/{NAMESPACE}/{plural}{separator}{name}")
 }
+
+/// The group of the definitions that [`definition`] makes.
+pub const DEFINED_GROUP: &str = "bench.example.com";
+
+pub fn defined_plural(index: usize) -> String {
+    format!("larges{index}")
+}
+
+fn defined_kind(index: usize) -> String {
+    format!("Large{index}")
+}
+
+/// A definition of 80 KB, with a pattern for each of 600 fields.
+pub fn definition(index: usize) -> String {
+    let field = |number: usize| {
+        let pattern = format!("^[a-z]{{1,{}}}$", number % 60 + 1);
+        let schema = json!({"type": "string", "pattern": pattern, "description": "what this is about. ".repeat(3)});
+        (format!("field{number}"), schema)
+    };
+    let fields: serde_json::Map<String, Value> = (0..600).map(field).collect();
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}});
+    let (plural, kind) = (defined_plural(index), defined_kind(index));
+    let object = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{DEFINED_GROUP}")},
+        "spec": {
+            "group": DEFINED_GROUP,
+            "scope": "Cluster",
+            "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    });
+    object.to_string()
+}
+
+pub fn instance(index: usize) -> String {
+    let api_version = format!("{DEFINED_GROUP}/v1");
+    let object = json!({
+        "apiVersion": api_version,
+        "kind": defined_kind(index),
+        "metadata": {"name": "first"},
+        "spec": {"field1": "a"},
+    });
+    object.to_string()
+}

@@ -1,6 +1,7 @@
 //! What is measured, one file each.
 
 mod creates;
+mod definitions;
 mod fan_out;
 mod get;
 mod list;
@@ -38,5 +39,13 @@ pub trait Scenario: Sync {
     async fn round(&self, cluster: &mut Cluster) -> Result<Vec<f64>>;
 }
 
-pub static ALL: [&dyn Scenario; 7] =
-    [&list::List, &fan_out::FanOut, &creates::Creates, &get::Get, &memory::Memory, &start::Start, &start::Restart];
+pub static ALL: [&dyn Scenario; 8] = [
+    &list::List,
+    &fan_out::FanOut,
+    &creates::Creates,
+    &get::Get,
+    &definitions::Definitions,
+    &memory::Memory,
+    &start::Start,
+    &start::Restart,
+];

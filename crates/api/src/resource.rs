@@ -44,10 +44,24 @@ pub trait Custom: std::fmt::Debug + Send + Sync {
     /// Schema constraints and CEL rules; `old` on update.
     fn validate(&self, new: &Value, old: Option<&Value>, errors: &mut crate::field::FieldErrors);
 
+    /// What the row was made from.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
+
     /// What clients of a deprecated version are warned with.
     fn deprecation(&self) -> Option<&str> {
         None
     }
+}
+
+/// A definition as far as its rows depend on it: the same origin gives the same rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Origin {
+    pub uid: Box<str>,
+    pub generation: i64,
+    /// Those it has been granted.
+    pub names: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -23,6 +23,8 @@ pub struct Strategy {
     pub prepare_create: fn(&mut Value),
     /// `(new, old)`: clears what an update may not change silently.
     pub prepare_update: fn(&mut Value, &Value),
+    /// The first delete of the object, and its time (RFC 3339): what it says while it is emptied.
+    pub prepare_delete: fn(&mut Value, &str),
     /// `(new, old)` for a write to the status subresource; `new` has old's spec already.
     pub prepare_status: fn(&mut Value, &Value),
     /// The whole object, at creation and after each update. Object metadata is validated elsewhere.
@@ -69,6 +71,7 @@ impl Strategy {
         default: |_| {},
         prepare_create: |_| {},
         prepare_update: |_, _| {},
+        prepare_delete: |_, _| {},
         prepare_status: |_, _| {},
         validate: |_, _| {},
         expressions: |_, _| {},

@@ -15,7 +15,7 @@ mod writer;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write,
+    fmt::{self, Write},
     io::Read,
     sync::{Arc, OnceLock, Weak},
 };
@@ -50,11 +50,26 @@ struct Rendered {
     document: Arc<OnceLock<Arc<Document>>>,
 }
 
-/// A row and, where it is custom, its schema as the definition has it (`openAPIV3Schema`).
-#[derive(Debug, Clone)]
+/// Gives the schema of a custom row as its definition has it (`openAPIV3Schema`). It can be large, and is
+/// looked up only while a document is made of it.
+pub type Definitions = Arc<dyn Fn(&Resource) -> Option<Arc<Value>> + Send + Sync>;
+
+#[derive(Clone)]
 struct Row {
     resource: Arc<Resource>,
-    schema: Option<Arc<Value>>,
+    definitions: Definitions,
+}
+
+impl Row {
+    fn schema(&self) -> Option<Arc<Value>> {
+        (self.definitions)(&self.resource)
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").field("resource", &self.resource).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -140,11 +155,10 @@ impl Document {
 }
 
 impl OpenApi {
-    /// `schema` gives the schema of a custom row.
-    pub fn new(registry: &Registry, schema: impl Fn(&Resource) -> Option<Arc<Value>>) -> Self {
+    pub fn new(registry: &Registry, definitions: &Definitions) -> Self {
         let mut rows: BTreeMap<Box<str>, Vec<Row>> = BTreeMap::new();
         for resource in registry.rows() {
-            let row = Row { resource: Arc::clone(resource), schema: schema(resource) };
+            let row = Row { resource: Arc::clone(resource), definitions: Arc::clone(definitions) };
             rows.entry(v3::document_path(resource).into()).or_default().push(row);
         }
         let pages = pages::pages(registry.groups().map(|group| &*group.name));
@@ -152,8 +166,8 @@ impl OpenApi {
     }
 
     /// The documents of a registry that came after this one; what did not change is not made again.
-    pub fn succeed(&self, registry: &Registry, schema: impl Fn(&Resource) -> Option<Arc<Value>>) -> Self {
-        let next = Self::new(registry, schema);
+    pub fn succeed(&self, registry: &Registry, definitions: &Definitions) -> Self {
+        let next = Self::new(registry, definitions);
         next.rendered.lock().clone_from(&self.rendered.lock());
         next
     }
@@ -226,11 +240,11 @@ impl OpenApi {
 fn hash(build: &[u8], rows: &[Row]) -> ring::digest::Digest {
     let mut context = Context::new(&SHA256);
     context.update(build);
-    for Row { resource, schema } in rows {
+    for Row { resource, .. } in rows {
         let names = (&resource.kind, &resource.list_kind, &resource.plural, resource.scope, resource.verbs);
         context.update(format!("{names:?}{:?}", resource.subresources).as_bytes());
-        if let Some(schema) = schema {
-            context.update(schema.to_string().as_bytes());
+        if resource.custom.is_some() {
+            context.update(&resource.schema_hash.to_be_bytes());
         }
     }
     context.finish()

@@ -27,6 +27,7 @@ use crate::{
     audit::Audit,
     authority::Authority,
     bootstrap,
+    crd::known::Definitions,
     discovery::Discovery,
     engine::{Engine, allocation::Allocation, cache::DecodedCache},
     http::{
@@ -38,7 +39,7 @@ use crate::{
     },
     identity::User,
     metrics::{Metrics, Surroundings},
-    openapi::OpenApi,
+    openapi::{self, OpenApi},
     pki::{self, Pki},
     upkeep,
 };
@@ -181,6 +182,7 @@ impl Server {
             authority,
             allocation,
             decoded: DecodedCache::default(),
+            definitions: Definitions::default(),
             stop: stop.clone(),
             clock,
             random,
@@ -274,24 +276,30 @@ impl Server {
 }
 
 impl Documents {
-    fn new(engine: &Engine, registry: Arc<Registry>, address: SocketAddr) -> Self {
+    fn new(engine: &Arc<Engine>, registry: Arc<Registry>, address: SocketAddr) -> Self {
         Self {
             discovery: Discovery::new(Arc::clone(&registry), &address.to_string()),
-            openapi: OpenApi::new(&registry, |row: &Resource| upkeep::published_schema(engine, row)),
+            openapi: OpenApi::new(&registry, &published(engine)),
             address,
             registry,
         }
     }
 
     /// Those of a later registry; what has not changed is not made again.
-    fn succeed(&self, engine: &Engine, registry: Arc<Registry>) -> Self {
+    fn succeed(&self, engine: &Arc<Engine>, registry: Arc<Registry>) -> Self {
         Self {
             discovery: Discovery::new(Arc::clone(&registry), &self.address.to_string()),
-            openapi: self.openapi.succeed(&registry, |row: &Resource| upkeep::published_schema(engine, row)),
+            openapi: self.openapi.succeed(&registry, &published(engine)),
             address: self.address,
             registry,
         }
     }
+}
+
+/// The schemas of custom resources, from the definitions as they then are.
+fn published(engine: &Arc<Engine>) -> openapi::Definitions {
+    let engine = Arc::clone(engine);
+    Arc::new(move |row: &Resource| upkeep::definitions::published_schema(&engine, row))
 }
 
 impl Running {

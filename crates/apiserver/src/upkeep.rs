@@ -3,18 +3,20 @@
 //! namespaces with the account that pods run as.
 //!
 //! Each is a loop over one topic: on any change the whole topic is looked at again, which is idempotent
-//! and needs no memory of what was missed.
+//! and needs no memory of what was missed; `definitions` remembers what needs no second look.
+
+pub mod definitions;
 
 use std::{sync::Arc, time::Duration};
 
-use api::{registry::Registry, resource::Resource, status::Status};
+use api::status::Status;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, select_all},
 };
 use serde_json::{Value, json};
 use store::Watch;
-use tokio::task::JoinHandle;
+use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,15 +24,11 @@ use crate::{
     api_services,
     authz::aggregation,
     cluster::Cluster,
-    crd::{
-        row,
-        status::{self, Need, UsedNames},
-    },
-    engine::{Caller, Engine, Target, delete::DeleteOptions, options::ListOptions, patch::Change},
+    crd::known::DEFINITIONS,
+    engine::{Caller, Engine, Target, patch::Change},
     identity::User,
 };
 
-const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 
@@ -40,28 +38,42 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Brings everything in step once, then keeps it so until `stop`.
 pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     // Custom resources are served, and pods can be created, from the first request on.
-    install(engine);
+    definitions::install(engine);
     if let Err(status) = service_accounts(engine).await {
         tracing::warn!(message = status.message, "default service accounts could not be created");
     }
     if let Err(status) = api_services::reconcile(engine, &server()).await {
         tracing::warn!(message = status.message, "APIServices could not be created");
     }
-    vec![
-        tokio::spawn(follow(Arc::clone(engine), DEFINITIONS, stop.clone(), |engine| Box::pin(definitions(engine)))),
-        tokio::spawn(follow(Arc::clone(engine), API_SERVICES, stop.clone(), |engine| {
-            Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
-        })),
-        tokio::spawn(follow(Arc::clone(engine), CLUSTER_ROLES, stop.clone(), |engine| Box::pin(cluster_roles(engine)))),
-        tokio::spawn(follow(Arc::clone(engine), POLICIES, stop.clone(), |engine| Box::pin(policies(engine)))),
-        tokio::spawn(follow(Arc::clone(engine), "namespaces", stop.clone(), |engine| {
-            Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })
-        })),
-    ]
+    let memory = Arc::new(Mutex::new(definitions::Memory::default()));
+    let definitions: Step = Box::new(move |engine| {
+        let memory = Arc::clone(&memory);
+        Box::pin(async move {
+            let holding = definitions::keep_in_step(&engine, &mut *memory.lock().await).await;
+            api_services::reconcile(&engine, &server()).await.and(holding)
+        })
+    });
+    let steps: [(&'static str, Step); 5] = [
+        (DEFINITIONS, definitions),
+        (
+            API_SERVICES,
+            Box::new(|engine| {
+                Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
+            }),
+        ),
+        (CLUSTER_ROLES, Box::new(|engine| Box::pin(cluster_roles(engine)))),
+        (POLICIES, Box::new(|engine| Box::pin(policies(engine)))),
+        (
+            "namespaces",
+            Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })),
+        ),
+    ];
+    let follow = |(topic, step)| tokio::spawn(follow(Arc::clone(engine), topic, stop.clone(), step));
+    steps.into_iter().map(follow).collect()
 }
 
 /// A look at a topic; returns the other topics whose next change asks for another look.
-type Step = fn(Arc<Engine>) -> BoxFuture<'static, Result<Vec<String>, Status>>;
+type Step = Box<dyn Fn(Arc<Engine>) -> BoxFuture<'static, Result<Vec<String>, Status>> + Send + Sync>;
 
 async fn follow(engine: Arc<Engine>, topic: &'static str, stop: CancellationToken, step: Step) {
     let mut changes = None;
@@ -99,7 +111,7 @@ async fn any_change(watches: &mut [Watch]) {
         return std::future::pending().await;
     }
     let changes = watches.iter_mut().map(|watch| async move { watch.next(&mut Vec::new()).await }.boxed());
-    // Whether it lags or ends is a change too: the topic is looked at anew.
+    // A watch that has ended is a reason to look again, too.
     let _ = select_all(changes).await;
 }
 
@@ -121,57 +133,18 @@ fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// Gives every definition the status it should have, serves what is established and clears away what goes.
-/// Returns the topics of instances that still hold their definitions.
-async fn definitions(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
-    let all = Cluster::list(&*engine, DEFINITIONS, None);
-    let (mut holding, mut result) = (Vec::new(), Ok(()));
-    for definition in &all {
-        // What hinders one definition is no matter of the others.
-        match keep_in_step(&engine, &all, definition).await {
-            Ok(topic) => holding.extend(topic),
-            Err(status) => result = result.and(Err(status)),
-        }
-    }
-    install(&engine);
-    result.and(api_services::reconcile(&engine, &server()).await).map(|()| holding)
-}
-
-async fn keep_in_step(engine: &Arc<Engine>, all: &[Arc<Value>], definition: &Value) -> Result<Option<String>, Status> {
-    let used = used_names(&engine.registry.load(), all, definition);
-    let now = engine.now_text();
-    if let Some(status) = status::reconcile(definition, &used, &now) {
-        // What becomes established is served before anyone is told.
-        let mut granted = definition.clone();
-        granted["status"] = status.clone();
-        serve(engine, &granted);
-        write_status(engine, DEFINITIONS, name_of(definition), status).await?;
-    }
-    clear(engine, definition).await
-}
-
-/// Names that other definitions of the group, or built-in kinds, have taken.
-fn used_names(registry: &Registry, all: &[Arc<Value>], definition: &Value) -> UsedNames {
-    let group = &definition["spec"]["group"];
-    let mut used = UsedNames::default();
-    for other in all.iter().filter(|other| other["spec"]["group"] == *group && name_of(other) != name_of(definition)) {
-        used.add(other);
-    }
-    let builtin = registry.group(group.as_str().unwrap_or_default());
-    let rows = builtin.into_iter().flat_map(|group| &group.versions).flat_map(|version| version.rows());
-    for row in rows.filter(|row| row.custom.is_none()) {
-        used.resources.extend([&row.plural, &row.singular].map(|name| name.to_string()));
-        used.kinds.extend([&row.kind, &row.list_kind].map(|name| name.to_string()));
-    }
-    used
-}
-
-async fn write_status(engine: &Engine, topic: &str, name: &str, status: Value) -> Result<(), Status> {
+/// Writes the status that `status` makes of the object as it then is.
+async fn write_status(
+    engine: &Engine,
+    topic: &str,
+    name: &str,
+    status: impl Fn(&Value) -> Value + Send + Sync,
+) -> Result<(), Status> {
     let mut target = target(engine, topic, name)?;
     target.subresource = "status".to_owned();
     let edit = move |object: &Value| {
         let mut object = object.clone();
-        object["status"] = status.clone();
+        object["status"] = status(&object);
         Ok(object)
     };
     ignore_absent(engine.update(&target, &server(), &Change::Edit(&edit)).await.map(|_| ()))
@@ -182,126 +155,6 @@ fn ignore_absent(result: Result<(), Status>) -> Result<(), Status> {
         Err(status) if status.code == 404 => Ok(()),
         other => other,
     }
-}
-
-/// The finalizer that makes instances go before their definition does. Returns their topic while some are left.
-async fn clear(engine: &Arc<Engine>, definition: &Value) -> Result<Option<String>, Status> {
-    let topic = format!(
-        "{}.{}",
-        definition["spec"]["names"]["plural"].as_str().unwrap_or_default(),
-        definition["spec"]["group"].as_str().unwrap_or_default()
-    );
-    let has_instances = || engine.store.snapshot().range(&format!("{topic}/"), None).next().is_some();
-    let finalize = |add: bool| {
-        let target = target(engine, DEFINITIONS, name_of(definition));
-        async move {
-            let edit = move |definition: &Value| Ok(with_finalizer(definition, add));
-            ignore_absent(engine.update(&target?, &server(), &Change::Edit(&edit)).await.map(|_| ()))
-        }
-    };
-    match status::need(definition, has_instances()) {
-        Need::Nothing => {}
-        Need::AddFinalizer => finalize(true).await?,
-        Need::RemoveFinalizer => finalize(false).await?,
-        Need::DeleteInstances => {
-            let now = engine.now_text();
-            write_status(engine, DEFINITIONS, name_of(definition), status::terminating(definition, true, &now)).await?;
-            if let Some(resource) = served(engine, definition) {
-                let all =
-                    Target { resource, subresource: String::new(), namespace: String::new(), name: String::new() };
-                let everything = (ListOptions::default(), DeleteOptions::default());
-                engine.delete_collection(&all, &server(), &everything.0, &everything.1).await?;
-            }
-            if has_instances() {
-                // Finalizers hold them.
-                return Ok(Some(topic));
-            }
-            write_status(engine, DEFINITIONS, name_of(definition), status::terminating(definition, false, &now))
-                .await?;
-            finalize(false).await?;
-        }
-    }
-    Ok(None)
-}
-
-fn with_finalizer(definition: &Value, present: bool) -> Value {
-    let mut definition = definition.clone();
-    let mut names: Vec<Value> = definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    names.retain(|name| name != status::FINALIZER);
-    if present {
-        names.push(status::FINALIZER.into());
-    }
-    definition["metadata"]["finalizers"] = json!(names);
-    definition
-}
-
-fn served(engine: &Engine, definition: &Value) -> Option<Arc<Resource>> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (group, plural) = (text(&definition["spec"]["group"]), text(&definition["spec"]["names"]["plural"]));
-    engine.registry.load().find_preferred(&group, &plural).cloned()
-}
-
-/// Adds the rows of one established definition to the registry.
-fn serve(engine: &Engine, definition: &Value) {
-    if status::is_true(definition, "Established") {
-        let rows = rows_of(definition);
-        engine.registry.rcu(|registry| Arc::new(registry.with(rows.clone())));
-    }
-}
-
-fn rows_of(definition: &Value) -> Vec<Resource> {
-    let builtin = api::builtin::types();
-    let metadata = |types: &mut document::Types| match builtin.named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
-    {
-        Some(of) => types.import(of),
-        None => types.add(document::types::Shape::Any),
-    };
-    row::rows(definition, &metadata)
-}
-
-/// Makes the registry serve exactly the established definitions; rows that have not changed stay as they are.
-fn install(engine: &Engine) {
-    let definitions = Cluster::list(engine, DEFINITIONS, None);
-    let established: Vec<&Arc<Value>> =
-        definitions.iter().filter(|definition| status::is_true(definition, "Established")).collect();
-    let registry = engine.registry.load_full();
-    let mut next = (*registry).clone();
-    let mut changed = false;
-    for row in registry.rows().filter(|row| row.custom.is_some()) {
-        let still = established.iter().any(|definition| {
-            let spec = &definition["spec"];
-            let versions = spec["versions"].as_array().into_iter().flatten();
-            spec["group"] == *row.group
-                && spec["names"]["plural"] == *row.plural
-                && versions.into_iter().any(|version| version["name"] == *row.version && version["served"] == true)
-        });
-        if !still {
-            next = next.without_version(&row.group, &row.version, &row.plural);
-            changed = true;
-        }
-    }
-    for definition in established {
-        let rows = rows_of(definition);
-        let known = |row: &Resource| {
-            next.find(&row.group, &row.version, &row.plural).is_some_and(|known| known.schema_hash == row.schema_hash)
-        };
-        if !rows.iter().all(known) {
-            next = next.with(rows);
-            changed = true;
-        }
-    }
-    if changed {
-        engine.registry.store(Arc::new(next));
-    }
-}
-
-/// The schemas of custom resources as their definitions publish them.
-pub fn published_schema(engine: &Engine, row: &Resource) -> Option<Arc<Value>> {
-    let name = format!("{}.{}", row.plural, row.group);
-    let definition = engine.get(DEFINITIONS, None, &name)?;
-    let versions = definition["spec"]["versions"].as_array()?;
-    let version = versions.iter().find(|version| version["name"] == *row.version)?;
-    Some(Arc::new(version["schema"]["openAPIV3Schema"].clone()))
 }
 
 /// Gives aggregating cluster roles the rules of those they select.
@@ -335,7 +188,7 @@ async fn policies(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
         let is_checked = policy["status"]["observedGeneration"] == policy["metadata"]["generation"];
         if !is_checked {
             let status = typecheck::status(&policy, &engine.registry.load());
-            write_status(&engine, POLICIES, name_of(&policy), status).await?;
+            write_status(&engine, POLICIES, name_of(&policy), move |_| status.clone()).await?;
         }
     }
     Ok(Vec::new())

@@ -7,15 +7,19 @@ use api::{
 };
 use serde_json::{Value, json};
 
-use super::properties;
+use super::{properties, status};
 
 /// The strategy of `customresourcedefinitions.apiextensions.k8s.io`.
 pub const STRATEGY: Strategy = Strategy {
     default,
     prepare_create,
     prepare_update,
-    validate: |definition, errors| validate(definition, None, errors),
-    validate_update: |new, old, errors| update(new, old, errors),
+    prepare_delete: status::begin_deletion,
+    validate_create: |definition, errors| validate(definition, None, errors),
+    validate_update: |new, old, errors| {
+        validate(new, Some(old), errors);
+        update(new, old, errors);
+    },
     validate_status: |new, _, errors| {
         names(&new["status"]["acceptedNames"], &Path::new("status").child("acceptedNames"), errors)
     },
@@ -93,6 +97,28 @@ fn has_status(version: &Value) -> bool {
     !version["subresources"]["status"].is_null()
 }
 
+/// What versions may have alike. It is then spoken of once, where definitions had it before they had versions.
+#[derive(Clone, Copy)]
+struct Part {
+    name: &'static str,
+    /// Its name beside `versions`.
+    shared_name: &'static str,
+    validate: fn(&Value, Facts, &Path<'_>, &mut FieldErrors),
+}
+
+#[derive(Clone, Copy)]
+struct Facts {
+    has_status: bool,
+    unchanged: bool,
+}
+
+const PARTS: [Part; 4] = [
+    Part { name: "schema", shared_name: "validation", validate: schema },
+    Part { name: "subresources", shared_name: "subresources", validate: subresources },
+    Part { name: "additionalPrinterColumns", shared_name: "additionalPrinterColumns", validate: columns },
+    Part { name: "selectableFields", shared_name: "selectableFields", validate: selectable_fields },
+];
+
 /// `old` on update.
 pub fn validate(definition: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = &definition["spec"];
@@ -117,8 +143,15 @@ pub fn validate(definition: &Value, old: Option<&Value>, errors: &mut FieldError
     }
     let versions = list(spec, "versions");
     let versions_path = path.child("versions");
+    let (shared, own): (Vec<Part>, Vec<Part>) =
+        PARTS.iter().partition(|part| versions.iter().all(|version| version[part.name] == versions[0][part.name]));
     for (index, version) in versions.iter().enumerate() {
-        validate_version(version, is_unchanged(version, old), &versions_path.index(index), errors);
+        let path = versions_path.index(index);
+        validate_version(version, &path, errors);
+        for part in &own {
+            let facts = Facts { has_status: has_status(version), unchanged: is_unchanged(version, old) };
+            (part.validate)(version, facts, &path.child(part.name), errors);
+        }
     }
     let name_of = |version: &Value| text(version, "name").to_owned();
     let mut unique: Vec<String> = versions.iter().map(name_of).collect();
@@ -138,6 +171,15 @@ pub fn validate(definition: &Value, old: Option<&Value>, errors: &mut FieldError
         }
     }
     names(&spec["names"], &names_path, errors);
+    if let Some(first) = versions.first() {
+        let facts = Facts {
+            has_status: versions.iter().any(has_status),
+            unchanged: versions.iter().all(|version| is_unchanged(version, old)),
+        };
+        for part in &shared {
+            (part.validate)(first, facts, &path.child(part.shared_name), errors);
+        }
+    }
     conversion(&spec["conversion"], &path.child("conversion"), errors);
     stored_versions(definition, errors);
     approval(definition, old, errors);
@@ -154,11 +196,9 @@ fn group(group: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_version(version: &Value, unchanged: bool, path: &Path<'_>, errors: &mut FieldErrors) {
-    let schema = &version["schema"]["openAPIV3Schema"];
-    let schema_path = path.child("schema");
-    if !schema.is_object() {
-        errors.push(FieldError::required(&schema_path.child("openAPIV3Schema"), ""));
+fn validate_version(version: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if !version["schema"]["openAPIV3Schema"].is_object() {
+        errors.push(FieldError::required(&path.child("schema").child("openAPIV3Schema"), ""));
     }
     let problems = syntax::is_dns1035_label(text(version, "name"));
     if !problems.is_empty() {
@@ -181,21 +221,27 @@ fn validate_version(version: &Value, unchanged: bool, path: &Path<'_>, errors: &
             errors.push(FieldError::invalid(&warning_path, warning, detail));
         }
     }
-    if schema.is_object() && !unchanged {
-        properties::validate(schema, has_status(version), &schema_path.child("openAPIV3Schema"), errors);
-    }
-    scale(&version["subresources"]["scale"], &path.child("subresources").child("scale"), errors);
-    let columns_path = path.child("additionalPrinterColumns");
-    for (index, column) in list(version, "additionalPrinterColumns").iter().enumerate() {
-        validate_column(column, &columns_path.index(index), errors);
-    }
-    selectable_fields(version, schema, &path.child("selectableFields"), errors);
 }
 
-fn scale(scale: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn schema(version: &Value, facts: Facts, path: &Path<'_>, errors: &mut FieldErrors) {
+    let schema = &version["schema"]["openAPIV3Schema"];
+    if schema.is_object() && !facts.unchanged {
+        properties::validate(schema, facts.has_status, &path.child("openAPIV3Schema"), errors);
+    }
+}
+
+fn columns(version: &Value, _: Facts, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, column) in list(version, "additionalPrinterColumns").iter().enumerate() {
+        validate_column(column, &path.index(index), errors);
+    }
+}
+
+fn subresources(version: &Value, _: Facts, path: &Path<'_>, errors: &mut FieldErrors) {
+    let scale = &version["subresources"]["scale"];
     if !scale.is_object() {
         return;
     }
+    let path = path.child("scale");
     let paths: [(&str, bool, &[&str], &str); 3] = [
         ("specReplicasPath", true, &[".spec."], "should be a json path under .spec"),
         ("statusReplicasPath", true, &[".status."], "should be a json path under .status"),
@@ -241,7 +287,8 @@ fn validate_column(column: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn selectable_fields(version: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn selectable_fields(version: &Value, _: Facts, path: &Path<'_>, errors: &mut FieldErrors) {
+    let schema = &version["schema"]["openAPIV3Schema"];
     let mut seen: Vec<Vec<String>> = Vec::new();
     for (index, field) in list(version, "selectableFields").iter().enumerate() {
         let item = path.index(index);
@@ -375,7 +422,7 @@ fn approval(definition: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
 }
 
 fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let established = super::status::is_true(old, "Established");
+    let established = status::is_true(old, "Established");
     let fields: [(&[&str], bool); 4] = [
         (&["scope"], established),
         (&["names", "kind"], established),

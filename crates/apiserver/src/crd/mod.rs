@@ -7,6 +7,7 @@
 pub mod declare;
 pub mod definition;
 pub mod formats;
+pub mod known;
 pub mod row;
 pub mod rules;
 pub mod schema;

@@ -451,12 +451,12 @@ fn one_rule(
             let cost = program.max_cost.saturating_mul(times);
             charge(cost, "estimated rule cost", &rule_path, costs, errors);
         }
-        Err(problem) => errors.push(FieldError::invalid(&rule_path, raw.clone(), problem.as_str())),
+        Err(problem) => errors.push(wrong_rule(&rule_path, raw, problem)),
     }
     let message_path = path.child("messageExpression");
     match &compiled.message {
         Some(Ok(program)) => charge(program.max_cost, "estimated messageExpression cost", &message_path, costs, errors),
-        Some(Err(problem)) => errors.push(FieldError::invalid(&message_path, raw.clone(), problem.as_str())),
+        Some(Err(problem)) => errors.push(wrong_rule(&message_path, raw, problem)),
         None => {}
     }
     if compiled.uses_old_self {
@@ -468,6 +468,24 @@ fn one_rule(
         let detail = "may not be set if oldSelf is not used in rule";
         errors.push(FieldError::invalid(&path.child("optionalOldSelf"), optional, detail));
     }
+}
+
+/// The whole rule is shown, with the names and in the order that its fields have inside Kubernetes.
+fn wrong_rule(path: &Path<'_>, rule: &Value, problem: &str) -> FieldError {
+    let empty = Value::from("");
+    let fields = [
+        ("Rule", rule.get("rule").unwrap_or(&empty)),
+        ("Message", rule.get("message").unwrap_or(&empty)),
+        ("MessageExpression", rule.get("messageExpression").unwrap_or(&empty)),
+        ("Reason", &rule["reason"]),
+        ("FieldPath", rule.get("fieldPath").unwrap_or(&empty)),
+        ("OptionalOldSelf", &rule["optionalOldSelf"]),
+    ];
+    let shown: Vec<String> = fields.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    // As Go writes JSON.
+    let shown = shown.join(",").replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let detail = format!("{{{shown}}}: {problem}");
+    FieldError { reason: Reason::Invalid, path: path.to_string(), value: None, detail }
 }
 
 fn charge(cost: u64, name: &str, path: &Path<'_>, costs: &mut Costs, errors: &mut FieldErrors) {

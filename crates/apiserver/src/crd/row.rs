@@ -10,7 +10,10 @@ use api::{
 use document::{TypeId, Types, jsonpath};
 use serde_json::Value;
 
-use super::schema::{Schema, Validator};
+use super::{
+    known::Known,
+    schema::{Schema, Validator},
+};
 
 /// Builds the type of `metadata` in the arena of a custom resource.
 pub type Metadata<'m> = &'m dyn Fn(&mut Types) -> TypeId;
@@ -20,6 +23,13 @@ pub fn rows(definition: &Value, metadata: Metadata<'_>) -> Vec<Resource> {
     let versions = definition["spec"]["versions"].as_array();
     let versions = versions.into_iter().flatten();
     versions.filter(|version| version["served"] == true).map(|version| row(definition, version, metadata)).collect()
+}
+
+/// The row of the version that is stored, whether it is served or not.
+pub fn stored(definition: &Value, metadata: Metadata<'_>) -> Option<Resource> {
+    let versions = definition["spec"]["versions"].as_array()?;
+    let version = versions.iter().find(|version| version["storage"] == true)?;
+    Some(row(definition, version, metadata))
 }
 
 /// Of all that makes the row: a definition that says the same gives the same (FNV-1a).
@@ -76,7 +86,7 @@ fn row(definition: &Value, version: &Value, metadata: Metadata<'_>) -> Resource 
         schema_hash: hash(definition, version),
         columns: columns(version).into(),
         selectable: selectable(version),
-        custom: Some(Arc::new(Validator::new(schema, deprecation(spec, version)))),
+        custom: Some(Arc::new(Validator::new(schema, deprecation(spec, version), Known::origin(definition)))),
         group,
         version: version_name,
         kind,

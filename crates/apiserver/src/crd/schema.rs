@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use api::field::{FieldError, FieldErrors, Path};
+use api::{
+    field::{FieldError, FieldErrors, Path},
+    resource::Origin,
+};
 use document::{
     TypeId, Types,
     types::{Field, List, ListPatch, ListTopology, Map, Object, Scalar, Shape},
@@ -274,16 +277,21 @@ pub struct Validator {
     schema: Schema,
     rules: Option<Rules>,
     deprecation: Option<String>,
+    origin: Origin,
 }
 
 impl Validator {
-    pub fn new(schema: Schema, deprecation: Option<String>) -> Self {
+    pub fn new(schema: Schema, deprecation: Option<String>, origin: Origin) -> Self {
         let rules = schema.has_rules().then(|| Rules::compile(&schema, &declare::root(&schema)));
-        Self { schema, rules, deprecation }
+        Self { schema, rules, deprecation, origin }
     }
 }
 
 impl api::resource::Custom for Validator {
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
+    }
+
     fn deprecation(&self) -> Option<&str> {
         self.deprecation.as_deref()
     }

@@ -15,9 +15,8 @@ pub struct UsedNames {
 }
 
 impl UsedNames {
-    /// Takes in what another definition of the group has been granted.
-    pub fn add(&mut self, definition: &Value) {
-        let accepted = &definition["status"]["acceptedNames"];
+    /// Takes in the names that another definition of the group has been granted.
+    pub fn add(&mut self, accepted: &Value) {
         let text = |name: &str| accepted[name].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         self.resources.extend([text("plural"), text("singular")].into_iter().flatten());
         self.resources.extend(
@@ -141,37 +140,55 @@ pub fn is_true(definition: &Value, condition: &str) -> bool {
     conditions.into_iter().flatten().any(|known| known["type"] == condition && known["status"] == "True")
 }
 
-/// What a definition needs done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    Nothing,
-    /// It is to be served, and gets the finalizer.
-    AddFinalizer,
-    /// Deletion has begun: its instances are deleted, new ones refused, and when none is left the
-    /// finalizer goes.
-    DeleteInstances,
-    RemoveFinalizer,
+pub fn has_finalizer(definition: &Value) -> bool {
+    let names = definition["metadata"]["finalizers"].as_array();
+    names.into_iter().flatten().any(|name| name == FINALIZER)
 }
 
-pub fn need(definition: &Value, has_instances: bool) -> Need {
-    let metadata = &definition["metadata"];
-    let has = metadata["finalizers"].as_array().is_some_and(|names| names.iter().any(|name| name == FINALIZER));
-    match (!metadata["deletionTimestamp"].is_null(), has) {
-        (false, false) if is_true(definition, "Established") => Need::AddFinalizer,
-        (true, true) if has_instances => Need::DeleteInstances,
-        (true, true) => Need::RemoveFinalizer,
-        _ => Need::Nothing,
+/// The first step of deletion, in one write: the time, the finalizer that makes instances go first, and the
+/// condition from which on no new ones are taken. `now` is RFC 3339.
+pub fn begin_deletion(definition: &mut Value, now: &str) {
+    definition["metadata"]["deletionTimestamp"] = now.into();
+    if !has_finalizer(definition) {
+        match definition["metadata"]["finalizers"].as_array_mut() {
+            Some(names) => names.push(FINALIZER.into()),
+            None => definition["metadata"]["finalizers"] = json!([FINALIZER]),
+        }
     }
+    definition["status"] = terminating(definition, Termination::Pending, now);
 }
 
-/// The status while and after the instances of a definition are deleted.
-pub fn terminating(definition: &Value, has_instances: bool, now: &str) -> Value {
-    let mut status = definition["status"].clone();
-    let (reason, message) = if has_instances {
-        ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
-    } else {
-        ("InstanceDeletionCompleted", "removed all instances")
+pub fn without_finalizer(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Some(names) = definition["metadata"]["finalizers"].as_array_mut() {
+        names.retain(|name| name != FINALIZER);
+    }
+    definition
+}
+
+/// How far the deletion of a definition's instances has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Termination {
+    Pending,
+    InProgress,
+    Completed,
+    /// It never had any.
+    NeverEstablished,
+}
+
+/// The status of a definition that is being deleted.
+pub fn terminating(definition: &Value, termination: Termination, now: &str) -> Value {
+    let (is, reason, message) = match termination {
+        Termination::Pending => (
+            true,
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        ),
+        Termination::InProgress => (true, "InstanceDeletionInProgress", "CustomResource deletion is in progress"),
+        Termination::Completed => (false, "InstanceDeletionCompleted", "removed all instances"),
+        Termination::NeverEstablished => (false, "NeverEstablished", "resource was never established"),
     };
-    condition(&mut status, "Terminating", has_instances, reason, message, now, &definition["metadata"]["generation"]);
+    let mut status = definition["status"].clone();
+    condition(&mut status, "Terminating", is, reason, message, now, &Value::Null);
     status
 }

@@ -2,15 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use api::resource::Custom;
+use api::resource::{Custom, Origin};
 use document::types::Shape;
 use serde_json::{Value, json};
 
 use super::{
     definition,
+    known::Known,
     row::rows,
     schema::{Schema, Validator},
-    status::{FINALIZER, Need, UsedNames, need, reconcile},
+    status::{FINALIZER, Termination, UsedNames, is_true, reconcile, terminating, without_finalizer},
 };
 
 fn cases(file: &str) -> Vec<Value> {
@@ -34,7 +35,7 @@ fn compare(wrong: &mut Vec<String>, case: &Value, got: &[String]) {
 fn values_are_validated() {
     let mut wrong = Vec::new();
     for case in cases("values.json") {
-        let validator = Validator::new(Schema::read(&case["schema"]), None);
+        let validator = Validator::new(Schema::read(&case["schema"]), None, Origin::default());
         let mut errors = Vec::new();
         validator.validate(&case["value"], case.get("old"), &mut errors);
         compare(&mut wrong, &case, &errors.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -92,11 +93,9 @@ fn definitions_are_validated() {
         (strategy.default)(&mut definition);
         (strategy.prepare_create)(&mut definition);
         let mut errors = Vec::new();
-        (strategy.validate)(&definition, &mut errors);
-        let texts: Vec<String> = errors
-            .iter()
-            .map(|error| error.to_string().replace("spec.versions[0].schema.openAPIV3Schema", "~"))
-            .collect();
+        (strategy.validate_create)(&definition, &mut errors);
+        let texts: Vec<String> =
+            errors.iter().map(|error| error.to_string().replace("spec.validation.openAPIV3Schema", "~")).collect();
         compare(&mut wrong, &case, &texts);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -115,7 +114,6 @@ fn updates_keep_what_must_stay() {
     (strategy.prepare_update)(&mut new, &old);
     assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
     let mut errors = Vec::new();
-    (strategy.validate)(&new, &mut errors);
     (strategy.validate_update)(&new, &old, &mut errors);
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert!(
@@ -136,10 +134,9 @@ fn names_are_accepted_once() {
         json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"})
     );
     assert_eq!(reconcile(&first, &UsedNames::default(), now), None);
-    assert_eq!(need(&first, false), Need::AddFinalizer);
 
     let mut used = UsedNames::default();
-    used.add(&first);
+    used.add(&first["status"]["acceptedNames"]);
     let mut second = sound();
     second["spec"]["names"] =
         json!({"plural": "gadgets", "singular": "gadget", "kind": "Widget", "listKind": "GadgetList"});
@@ -149,11 +146,28 @@ fn names_are_accepted_once() {
     assert_eq!(condition("NamesAccepted")["reason"], "KindConflict");
     assert_eq!(condition("NamesAccepted")["message"], "\"Widget\" is already in use");
     assert_eq!(condition("Established")["status"], "False");
+}
 
-    first["metadata"]["finalizers"] = json!([FINALIZER]);
-    first["metadata"]["deletionTimestamp"] = now.into();
-    assert_eq!(need(&first, true), Need::DeleteInstances);
-    assert_eq!(need(&first, false), Need::RemoveFinalizer);
+#[test]
+fn deletion_begins_with_all_that_makes_it_safe() {
+    let mut definition = sound();
+    definition["metadata"]["finalizers"] = json!(["example.com/own"]);
+    (definition::STRATEGY.default)(&mut definition);
+    let (then, now) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    definition["status"] = reconcile(&definition, &UsedNames::default(), then).unwrap();
+    assert!(Known::read(&definition, 1).is_served());
+    (definition::STRATEGY.prepare_delete)(&mut definition, now);
+    assert_eq!(definition["metadata"]["deletionTimestamp"], now);
+    assert_eq!(definition["metadata"]["finalizers"], json!(["example.com/own", FINALIZER]));
+    assert!(is_true(&definition, "Terminating") && is_true(&definition, "Established"));
+    let known = Known::read(&definition, 2);
+    assert!(known.deleting && known.has_finalizer && known.is_served());
+
+    definition["status"] = terminating(&definition, Termination::Completed, now);
+    assert!(!is_true(&definition, "Terminating"));
+    let cleared = without_finalizer(&definition);
+    assert_eq!(cleared["metadata"]["finalizers"], json!(["example.com/own"]));
+    assert!(!Known::read(&cleared, 3).is_served());
 }
 
 #[test]

@@ -106,7 +106,18 @@ impl DeleteOptions {
 
 impl Engine {
     pub async fn delete(&self, target: &Target, caller: &Caller, options: &DeleteOptions) -> Result<Deleted, Status> {
-        let mut admitted = false;
+        self.delete_asking(target, caller, options, true).await
+    }
+
+    /// `asks`: admission has a say. It has none where the server clears away what belongs to something deleted.
+    pub(crate) async fn delete_asking(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        options: &DeleteOptions,
+        asks: bool,
+    ) -> Result<Deleted, Status> {
+        let mut admitted = !asks;
         loop {
             let entry = self.entry(target)?;
             let old = document_of(&target.resource, &entry)?;
@@ -150,13 +161,7 @@ impl Engine {
         let page = self.page(target, selection)?;
         let mut deleted = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
-            let mut one = target.clone();
-            let mut segments = entry.key.rsplit('/');
-            one.name = segments.next().unwrap_or_default().to_owned();
-            if one.resource.is_namespaced() {
-                one.namespace = segments.next().unwrap_or_default().to_owned();
-            }
-            match self.delete(&one, caller, options).await {
+            match self.delete(&member(target, &entry.key), caller, options).await {
                 Ok(Deleted::Gone(written) | Deleted::Pending(written)) => deleted.push(written),
                 Err(status) if status.code == 404 => {}
                 Err(status) => return Err(status),
@@ -166,10 +171,24 @@ impl Engine {
     }
 }
 
+/// The object of a collection that is stored under a key.
+pub(crate) fn member(collection: &Target, key: &str) -> Target {
+    let mut one = collection.clone();
+    let mut segments = key.rsplit('/');
+    one.name = segments.next().unwrap_or_default().to_owned();
+    if one.resource.is_namespaced() {
+        one.namespace = segments.next().unwrap_or_default().to_owned();
+    }
+    one
+}
+
 /// What a delete makes of an object: its next state, and whether it is gone with it.
 fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: i64) -> (Value, bool) {
     let mut new = old.clone();
     set_propagation_finalizers(&mut new, options.propagation);
+    if old["metadata"]["deletionTimestamp"].is_null() {
+        (resource.strategy.prepare_delete)(&mut new, &timestamp(now_seconds));
+    }
     let own_seconds = (resource.strategy.grace_period_seconds)(old);
     let grace_seconds = match own_seconds {
         None => 0,

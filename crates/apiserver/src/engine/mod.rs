@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod cache;
+mod custom;
 pub mod decode;
 pub mod delete;
 mod eviction;
@@ -36,7 +37,9 @@ use stdx::{Clock, Random};
 use store::{Committed, Entry, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission, audit::Annotations, authority::Authority, cluster::Cluster, identity::User};
+use crate::{
+    admission, audit::Annotations, authority::Authority, cluster::Cluster, crd::known::Definitions, identity::User,
+};
 use allocation::Allocation;
 use object::Stored;
 
@@ -50,6 +53,7 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub decoded: cache::DecodedCache,
+    pub definitions: Definitions,
     /// Ends watches, so that the server can end.
     pub stop: CancellationToken,
 }

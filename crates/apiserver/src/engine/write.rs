@@ -10,7 +10,7 @@ use std::sync::Arc;
 use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
-    Caller, Engine, Target, Written, allocation, decode, delete, document_of, metadata, object,
+    Caller, Engine, Target, Written, allocation, custom, decode, delete, document_of, metadata, object,
     patch::{Change, Changed},
     special, versions,
 };
@@ -55,6 +55,7 @@ impl Engine {
     ) -> Result<Written, Status> {
         let resource = target.resource.clone();
         metadata::prepare_create(target, &mut document, self)?;
+        custom::expectation(self, target)?;
         // Apply has said already who owns what.
         if !applied {
             metadata::own_fields(self, target, None, &mut document, caller);
@@ -98,15 +99,22 @@ impl Engine {
         }
         let template = self.encode(target, document);
         let key: Arc<str> = target.key().into();
-        let transaction = Transaction {
-            expects: vec![(Arc::clone(&key), Expect::Absent)],
-            operations: vec![Operation::Put { key, value: template }],
-            durability: Durability::Durable,
-        };
-        match self.store.commit(transaction).await {
-            Ok(committed) => Ok(Written::saved(&committed, true, warnings)),
-            Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.subject())),
-            Err(error) => Err(commit_error(&error)),
+        loop {
+            let definition = custom::expectation(self, target)?;
+            let transaction = Transaction {
+                expects: [(Arc::clone(&key), Expect::Absent)].into_iter().chain(definition).collect(),
+                operations: vec![Operation::Put { key: Arc::clone(&key), value: template.clone() }],
+                durability: Durability::Durable,
+            };
+            match self.store.commit(transaction).await {
+                Ok(committed) => return Ok(Written::saved(&committed, true, warnings)),
+                Err(CommitError::Conflict { key: other, .. }) if other == key => {
+                    return Err(Status::already_exists(target.subject()));
+                }
+                // The definition has changed: perhaps it goes.
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(commit_error(&error)),
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl<'a> Schemas<'a> {
 
     /// The schema of a definition, with what every object has.
     fn custom(&self, row: &Row) -> Value {
-        let mut schema = row.schema.as_deref().cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let mut schema = row.schema().as_deref().cloned().unwrap_or_else(|| json!({"type": "object"}));
         visit(&mut schema, &mut |schema| {
             if schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true)) {
                 self.add_object_fields(schema);

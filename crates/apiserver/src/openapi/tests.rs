@@ -10,10 +10,14 @@ use api::{
 };
 use serde_json::{Value, json};
 
-use super::{Encoding, OpenApi, SpecVersion};
+use super::{Definitions, Encoding, OpenApi, SpecVersion};
+
+fn none() -> Definitions {
+    Arc::new(|_| None)
+}
 
 fn open_api() -> OpenApi {
-    OpenApi::new(&registry(&RuntimeConfig::parse("api/all=true").unwrap()), |_| None)
+    OpenApi::new(&registry(&RuntimeConfig::parse("api/all=true").unwrap()), &none())
 }
 
 fn v3(open_api: &OpenApi, path: &str) -> Value {
@@ -32,14 +36,15 @@ impl Custom for Unchecked {
 }
 
 /// The stock registry with a custom resource, and its schema.
-fn with_widgets(schema: Value) -> (Registry, impl Fn(&Resource) -> Option<Arc<Value>>) {
+fn with_widgets(schema: Value) -> (Registry, Definitions) {
     let registry = registry(&RuntimeConfig::default());
     let mut row = Resource::clone(registry.find("apps", "v1", "deployments").unwrap());
     (row.group, row.kind, row.list_kind) = ("shop.example.com".into(), "Widget".into(), "WidgetList".into());
     (row.plural, row.singular) = ("widgets".into(), "widget".into());
     row.custom = Some(Arc::new(Unchecked));
+    row.schema_hash = schema.to_string().len() as u64;
     let schema = Arc::new(schema);
-    (registry.with([row]), move |row: &Resource| row.custom.is_some().then(|| Arc::clone(&schema)))
+    (registry.with([row]), Arc::new(move |row: &Resource| row.custom.is_some().then(|| Arc::clone(&schema))))
 }
 
 /// All `$ref`s that are references, not properties of that name.
@@ -210,7 +215,7 @@ fn custom_resources_join_in() {
         }},
     }});
     let (registry, schemas) = with_widgets(schema);
-    let open_api = OpenApi::new(&registry, schemas);
+    let open_api = OpenApi::new(&registry, &schemas);
     let document = v3(&open_api, "apis/shop.example.com/v1");
     let widget = &document["components"]["schemas"]["com.example.shop.v1.Widget"];
     let kind = json!([{"group": "shop.example.com", "version": "v1", "kind": "Widget"}]);
@@ -233,10 +238,10 @@ fn custom_resources_join_in() {
 #[test]
 fn only_changed_documents_get_another_hash() {
     let (registry, schemas) = with_widgets(json!({"type": "object"}));
-    let first = OpenApi::new(&registry, schemas);
+    let first = OpenApi::new(&registry, &schemas);
     let apps = first.v3("apis/apps/v1", Encoding::Json).unwrap();
     let (registry, schemas) = with_widgets(json!({"type": "object", "description": "x"}));
-    let next = first.succeed(&registry, schemas);
+    let next = first.succeed(&registry, &schemas);
     let path = "apis/shop.example.com/v1";
     assert_ne!(first.hash(path), next.hash(path));
     assert_ne!(first.v2(Encoding::Json).etag, next.v2(Encoding::Json).etag);
