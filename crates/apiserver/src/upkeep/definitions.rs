@@ -162,12 +162,15 @@ async fn sweep(engine: &Engine, known: &Known, definition: &Value) -> Result<(),
     };
     let all = Target { resource, subresource: String::new(), namespace: String::new(), name: String::new() };
     let snapshot = engine.store.snapshot();
-    let instances = snapshot.range(&all.prefix(), None).map(|entry| delete::member(&all, &entry.key));
-    let (caller, options) = (server(), DeleteOptions::default());
-    let deletes = instances.map(async |instance| {
-        ignore_absent(engine.delete_asking(&instance, &caller, &options, false).await.map(|_| ()))
-    });
+    let instances: Vec<Target> =
+        snapshot.range(&all.prefix(), None).map(|entry| delete::member(&all, &entry.key)).collect();
+    let deletes = instances.into_iter().map(|instance| remove(engine, instance));
     stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).try_collect().await
+}
+
+async fn remove(engine: &Engine, instance: Target) -> Result<(), Status> {
+    let deleted = engine.delete_asking(&instance, &server(), &DeleteOptions::default(), false).await;
+    ignore_absent(deleted.map(|_| ()))
 }
 
 fn object_meta(types: &mut Types) -> document::TypeId {
