@@ -64,7 +64,7 @@ fn field(field: &Field, references: &mut BTreeSet<String>) -> Value {
     if let Some(key) = &patch.merge_key {
         schema["x-kubernetes-patch-merge-key"] = key.as_str().into();
     }
-    if let Some(default) = &field.default {
+    if let Some(default) = field.default.as_ref().filter(|default| !default.is_null()) {
         schema["default"] = default.clone();
     }
     schema

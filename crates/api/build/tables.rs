@@ -92,6 +92,7 @@ pub fn zeros(definition: &mut Definition, line: Line<'_>) -> Result<(), String> 
                 field.default = Some(json!({}));
                 field.always_there = true;
             }
+            "null" if field.default.is_none() => field.default = Some(Value::Null),
             "omit" | "keep" => return Err(format!("{name} is so without saying")),
             _ => return Err(format!("{verb} cannot be said of {name}")),
         }

@@ -3,6 +3,8 @@
 //!
 //! Not here: generating names and uids, generations, resource versions, merging managed fields.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::{
@@ -91,8 +93,8 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, old) = (&new["metadata"], &old["metadata"]);
     let path = &Path::new("metadata");
     if !is_empty(&old["deletionTimestamp"]) {
-        let known = old["finalizers"].as_array();
-        let is_new = |finalizer: &&Value| known.is_none_or(|known| !known.contains(finalizer));
+        let known: HashSet<&Value> = elements(&old["finalizers"]).iter().collect();
+        let is_new = |finalizer: &&Value| !known.contains(finalizer);
         let mut added: Vec<String> =
             new["finalizers"].as_array().into_iter().flatten().filter(is_new).map(Value::to_string).collect();
         added.sort();
@@ -258,14 +260,13 @@ pub fn validate_label_selector(selector: &Value, path: &Path<'_>, errors: &mut F
 
 /// A list of `metav1.Condition`.
 pub fn validate_conditions(conditions: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, condition) in elements(conditions).iter().enumerate() {
         let path = &path.index(index);
         let kind = text(condition, "type");
-        if seen.contains(&kind) {
+        if !seen.insert(kind) {
             errors.push(FieldError::duplicate(&path.child("type"), kind));
         }
-        seen.push(kind);
         push_all(syntax::is_qualified_name(kind), kind, &path.child("type"), errors);
         let status = text(condition, "status");
         let known = ["False", "True", "Unknown"];

@@ -1,5 +1,7 @@
 //! What every cluster has from its first second: namespaces, roles, priorities, the server's own address.
 
+pub mod flow_control;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use api::status::Status;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authz::{self, bootstrap::Write},
-    engine::{Caller, Engine, Target, decode, delete::DeleteOptions, patch::Change},
+    engine::{Caller, Engine, Target, addresses, decode, delete::DeleteOptions, patch::Change},
     identity::{MASTERS, User},
 };
 
@@ -32,15 +34,15 @@ pub async fn run(engine: &Arc<Engine>, service_cidr: &str, place: &Place<'_>) ->
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
         .collect();
     wanted.extend(priority_classes());
-    wanted.push(json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [service_cidr]},
-    }));
+    wanted.push(service_range(json!([service_cidr])));
     wanted.push(kubernetes_service(engine, address.port()));
     wanted.push(legacy_tokens_tracked_since(engine));
     for document in wanted {
         create(engine, &caller, document).await?;
     }
+    addresses::repair(engine).await?;
+    make_ready(engine, &caller).await?;
+    flow_control::keep(engine, &caller).await?;
     keep(engine, &caller, authentication(place.authority_pem)).await?;
     // Endpoints may not be loopback or unspecified; then there is nothing pods could reach yet.
     if !address.ip().is_loopback() && !address.ip().is_unspecified() {
@@ -86,6 +88,33 @@ async fn keep(engine: &Engine, caller: &Caller, document: Value) -> Result<(), S
         return create(engine, caller, document).await;
     }
     engine.update(&target, caller, &Change::Replace(document)).await.map(|_| ())
+}
+
+/// The range of service addresses is one that can be used, as soon as the server is there.
+async fn make_ready(engine: &Engine, caller: &Caller) -> Result<(), Status> {
+    let mut target = target_of(engine, &service_range(Value::Null))?;
+    target.subresource = "status".to_owned();
+    let now = engine.now_text();
+    let edit = move |range: &Value| {
+        let mut range = range.clone();
+        let conditions = range["status"]["conditions"].as_array().into_iter().flatten();
+        if !conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] != "Unknown") {
+            range["status"]["conditions"] = json!([{
+                "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
+                "message": "Kubernetes default Service CIDR is ready",
+            }]);
+        }
+        Ok(range)
+    };
+    engine.update(&target, caller, &Change::Edit(&edit)).await.map(|_| ())
+}
+
+/// The default ServiceCIDR.
+fn service_range(cidrs: Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": cidrs},
+    })
 }
 
 fn target_of(engine: &Engine, document: &Value) -> Result<Target, Status> {

@@ -1,6 +1,6 @@
 //! What the server keeps in step with its own objects: the registry with the definitions of custom
 //! resources, policies with what is found wrong in them, cluster roles with those they aggregate,
-//! namespaces with the account that pods run as.
+//! namespaces with the account that pods run as, the objects of flow control with what they must be.
 //!
 //! Each is a loop over one topic: on any change the whole topic is looked at again, which is idempotent
 //! and needs no memory of what was missed; `definitions` remembers what needs no second look.
@@ -23,6 +23,7 @@ use crate::{
     admission::policy::{POLICIES, typecheck},
     api_services,
     authz::aggregation,
+    bootstrap::flow_control,
     cluster::Cluster,
     crd::known::DEFINITIONS,
     engine::{Caller, Engine, Target, patch::Change},
@@ -53,7 +54,7 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
             api_services::reconcile(&engine, &server()).await.and(holding)
         })
     });
-    let steps: [(&'static str, Step); 5] = [
+    let steps: [(&'static str, Step); 7] = [
         (DEFINITIONS, definitions),
         (
             API_SERVICES,
@@ -61,6 +62,8 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
                 Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
             }),
         ),
+        (flow_control::LEVELS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
+        (flow_control::SCHEMAS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
         (CLUSTER_ROLES, Box::new(|engine| Box::pin(cluster_roles(engine)))),
         (POLICIES, Box::new(|engine| Box::pin(policies(engine)))),
         (
@@ -192,6 +195,11 @@ async fn policies(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
         }
     }
     Ok(Vec::new())
+}
+
+/// Brings back what must be there, and says of schemas whether their levels are.
+async fn flow_control_objects(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
+    flow_control::keep(&engine, &server()).await.map(|()| Vec::new())
 }
 
 /// Pods run as the account `default` of their namespace, and are refused without it.

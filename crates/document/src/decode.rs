@@ -3,6 +3,7 @@
 //! Numbers are as Go's untyped decoding keeps them: integers that fit an `i64`, else floats. What a
 //! document may contain is not decided here ([`crate::check`]).
 
+mod surrogates;
 #[cfg(test)]
 mod tests;
 
@@ -62,15 +63,30 @@ pub fn decode(bytes: &[u8], encoding: Encoding, limit_bytes: usize) -> Result<De
 }
 
 fn json(text: &str) -> Result<Decoded, DecodeError> {
+    match parse(text) {
+        // The one thing that Go mends where serde_json complains.
+        Err(error) if error.to_string().contains("hex escape") => {
+            let mended = surrogates::replace_unpaired(text);
+            parse(&mended).map_err(|error| refused(&error, &mended))
+        }
+        result => result.map_err(|error| refused(&error, text)),
+    }
+}
+
+fn parse(text: &str) -> Result<Decoded, serde_json::Error> {
     let mut found = StrictErrors::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let seed = Seed { path: &Path::ROOT, depth: 0, found: &mut found };
-    let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    match value {
-        Ok(value) => Ok(Decoded { value, strict_errors: found.into_vec() }),
-        Err(error) if error.is_data() || error.to_string().starts_with("recursion limit") => Err(DecodeError::TooDeep),
-        Err(error) => Err(DecodeError::Syntax(in_go_words(&error, text))),
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(Decoded { value, strict_errors: found.into_vec() })
+}
+
+fn refused(error: &serde_json::Error, text: &str) -> DecodeError {
+    if error.is_data() || error.to_string().starts_with("recursion limit") {
+        return DecodeError::TooDeep;
     }
+    DecodeError::Syntax(in_go_words(error, text))
 }
 
 /// `serde_json`'s complaints, and how Go's decoder would put them after `invalid character 'x' `.

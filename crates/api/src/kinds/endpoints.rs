@@ -1,5 +1,7 @@
 //! Endpoints and EndpointSlices: where the traffic of services goes.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{
@@ -126,14 +128,13 @@ fn validate_slice(root: &Node<'_>) {
 }
 
 fn slice_ports(ports: &Node<'_>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, value) in elements(ports.value).iter().enumerate() {
         let (port, name) = (ports.index(index), text(value, "name"));
         port.get("name").optional_syntax(syntax::is_dns1123_label);
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             port.get("name").showing(&Value::from(name)).duplicate();
         }
-        seen.push(name);
         port.get("protocol").optional_word(rules::PROTOCOLS);
         if port.get("appProtocol").is_set() {
             port.get("appProtocol").syntax(syntax::is_qualified_name);

@@ -1,5 +1,7 @@
 //! Nodes: taints, pod ranges, and the columns in which people read a cluster's state.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{
@@ -70,7 +72,7 @@ fn validate(object: &Value, errors: &mut FieldErrors) {
 /// `at` is where Kubernetes places the errors of taints: beside the labels.
 fn taints(list: &Node<'_>, at: &Node<'_>) {
     let at = at.showing(list.value);
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
     for taint in at.items() {
         let (key, effect) = (text(taint.value, "key"), text(taint.value, "effect"));
         taint.get("key").syntax(syntax::is_qualified_name);
@@ -79,12 +81,11 @@ fn taints(list: &Node<'_>, at: &Node<'_>) {
             taint.get("value").invalid(value.join(";"));
         }
         taint.get("effect").word(&["NoSchedule", "PreferNoSchedule", "NoExecute"]);
-        if seen.contains(&(key, effect)) {
+        if !seen.insert((key, effect)) {
             let detail = "taints must be unique by key and effect pair".to_owned();
             let error = FieldError { detail, ..FieldError::duplicate(taint.path(), taint.value.clone()) };
             taint.push(error);
         }
-        seen.push((key, effect));
     }
 }
 
@@ -113,12 +114,11 @@ fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         }
         let status = root.get("status");
         let addresses = status.get("addresses");
-        let mut seen: Vec<&Value> = Vec::new();
+        let mut seen: HashSet<&Value> = HashSet::new();
         for (index, address) in elements(addresses.value).iter().enumerate() {
-            if seen.contains(&address) {
+            if !seen.insert(address) {
                 addresses.index(index).duplicate();
             }
-            seen.push(address);
         }
     });
 }

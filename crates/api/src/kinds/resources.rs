@@ -1,6 +1,6 @@
 //! Requests and limits: which resources there are, and what amounts of them make sense.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
 use document::quantity::Quantity;
 use serde_json::Value;
@@ -139,7 +139,8 @@ fn requirements(node: &Node<'_>, name_rule: fn(&str, &Node<'_>)) {
 }
 
 fn claim_names(claims: &Node<'_>, known: &[&str]) {
-    let mut seen: Vec<String> = Vec::new();
+    // Keys as they are told, and the names that stand first in them.
+    let (mut seen, mut names) = (HashSet::new(), HashSet::new());
     for claim in claims.items() {
         let (name, request) = (claim.get("name").text(), claim.get("request").text());
         if name.is_empty() {
@@ -148,15 +149,11 @@ fn claim_names(claims: &Node<'_>, known: &[&str]) {
         }
         claim.get("request").optional_syntax(syntax::is_dns1123_label);
         let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
-        let is_covered = |seen: &String| {
-            *seen == key
-                || seen == name
-                || (request.is_empty() && seen.split_once('/').is_some_and(|(first, _)| first == name))
-        };
-        if seen.iter().any(is_covered) {
+        if seen.contains(&key) || seen.contains(name) || (request.is_empty() && names.contains(name)) {
             claim.push(FieldError::duplicate(claim.path(), key.clone()));
         }
-        seen.push(key);
+        seen.insert(key);
+        names.insert(name.to_owned());
         if !known.contains(&name) {
             let mut detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
             detail += &if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };

@@ -4,6 +4,8 @@
 
 mod cluster_ips;
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use self::cluster_ips::is_headless;
@@ -236,8 +238,8 @@ fn external_name(spec: &Node<'_>) {
 }
 
 fn ports(ports: &Node<'_>, service_type: &str) {
-    let mut seen_node_ports: Vec<(&str, i64)> = Vec::new();
-    let mut seen_ports: Vec<(&str, i64)> = Vec::new();
+    let mut seen_node_ports: HashSet<(&str, i64)> = HashSet::new();
+    let mut seen_ports: HashSet<(&str, i64)> = HashSet::new();
     for port in ports.items() {
         if ports.len() > 1 || !port.get("name").is_empty() {
             port.get("name").required_syntax(syntax::is_dns1123_label);
@@ -257,15 +259,13 @@ fn ports(ports: &Node<'_>, service_type: &str) {
         if service_type == "ClusterIP" && node_port != 0 {
             port.get("nodePort").forbidden("may not be used when `type` is 'ClusterIP'");
         }
-        if node_port != 0 && seen_node_ports.contains(&(protocol, node_port)) {
+        if node_port != 0 && !seen_node_ports.insert((protocol, node_port)) {
             port.get("nodePort").duplicate();
         }
-        seen_node_ports.push((protocol, node_port));
         let number = port_number(&value["port"]);
-        if seen_ports.contains(&(protocol, number)) {
+        if !seen_ports.insert((protocol, number)) {
             port.push(FieldError::duplicate(port.path(), json!({"port": number, "protocol": protocol})));
         }
-        seen_ports.push((protocol, number));
     }
 }
 

@@ -298,15 +298,14 @@ fn validate_csi_node(root: &Node<'_>) {
         }
         let allocatable = driver.get("allocatable");
         allocatable.get("count").non_negative();
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: HashSet<&str> = HashSet::new();
         for key in texts(&driver.value["topologyKeys"]) {
             if key.is_empty() {
                 driver.required("");
             }
-            if seen.contains(&key) {
+            if !seen.insert(key) {
                 driver.push(FieldError::duplicate(driver.path(), key));
             }
-            seen.push(key);
             for error in syntax::is_qualified_name(key) {
                 driver.invalid_value(key, error);
             }

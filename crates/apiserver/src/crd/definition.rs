@@ -1,5 +1,7 @@
 //! CustomResourceDefinition as a kind: its defaults, its validation and what an update may change.
 
+use std::collections::HashSet;
+
 use api::{
     field::{FieldError, FieldErrors, Path},
     strategy::Strategy,
@@ -289,7 +291,7 @@ fn validate_column(column: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn selectable_fields(version: &Value, _: Facts, path: &Path<'_>, errors: &mut FieldErrors) {
     let schema = &version["schema"]["openAPIV3Schema"];
-    let mut seen: Vec<Vec<String>> = Vec::new();
+    let mut seen: HashSet<Vec<String>> = HashSet::new();
     for (index, field) in list(version, "selectableFields").iter().enumerate() {
         let item = path.index(index);
         let place = item.child("jsonPath");
@@ -312,10 +314,8 @@ fn selectable_fields(version: &Value, _: Facts, path: &Path<'_>, errors: &mut Fi
             let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
             errors.push(FieldError::invalid(&place, json_path, detail));
         }
-        if seen.contains(&names) {
+        if !seen.insert(names) {
             errors.push(FieldError::duplicate(&place, json_path));
-        } else {
-            seen.push(names);
         }
     }
     if seen.len() > MAX_SELECTABLE_FIELDS {

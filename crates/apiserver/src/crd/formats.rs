@@ -1,7 +1,7 @@
 //! The formats that a string's schema can name. Names compare without dashes; an unknown one demands
 //! nothing.
 
-use std::{net::Ipv4Addr, net::Ipv6Addr, sync::LazyLock};
+use std::{net::Ipv6Addr, sync::LazyLock};
 
 use api::syntax;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,7 +19,7 @@ const FORMATS: [(&str, Check); 25] = [
     ("uri", |text| url::parse(text).is_some()),
     ("email", email),
     ("hostname", hostname),
-    ("ipv4", |text| text.parse::<Ipv4Addr>().is_ok()),
+    ("ipv4", ipv4),
     ("ipv6", |text| text.parse::<Ipv6Addr>().is_ok()),
     ("cidr", |text| syntax::parse_cidr(text).is_some()),
     ("mac", mac),
@@ -37,7 +37,7 @@ const FORMATS: [(&str, Check); 25] = [
     ("byte", |text| STANDARD.decode(text).is_ok()),
     ("date", |text| text.len() == 10 && timestamp(text).is_some()),
     ("duration", |text| duration::parse(text).is_some()),
-    ("datetime", |text| text.len() > 10 && timestamp(text).is_some()),
+    ("datetime", date_time),
     ("k8sshortname", |text| syntax::is_dns1123_label(text).is_empty()),
     ("k8slongname", |text| syntax::is_dns1123_subdomain(text).is_empty()),
 ];
@@ -49,6 +49,11 @@ static RGB_COLOR: LazyLock<Regex> = LazyLock::new(|| {
         r"^rgb\(\s*(25[0-5]|2[0-4]\d|1?\d?\d)\s*,\s*(25[0-5]|2[0-4]\d|1?\d?\d)\s*,\s*(25[0-5]|2[0-4]\d|1?\d?\d)\s*\)$",
     )
 });
+/// The time of day, in small letters. It begins with `t`; a leap second is none.
+static TIME: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^t([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$")
+});
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#"^"([^"\\\x00-\x1f]|\\[^\x00-\x1f])*"$"#));
 static MAIL_LOCAL: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$"));
 
@@ -66,7 +71,26 @@ fn email(text: &str) -> bool {
     let address = text.strip_suffix('>').and_then(|text| text.split_once('<')).map_or(text, |(_, address)| address);
     address
         .rsplit_once('@')
-        .is_some_and(|(local, host)| MAIL_LOCAL.is_match(local) && !host.is_empty() && !host.contains([' ', '<', '>']))
+        .is_some_and(|(local, host)| (MAIL_LOCAL.is_match(local) || QUOTED.is_match(local)) && !host.is_empty() && !host.contains([' ', '<', '>']))
+}
+
+/// Leading zeros are decimal, as Go's old parser read them.
+fn ipv4(text: &str) -> bool {
+    let is_number = |part: &str| {
+        let digits = part.trim_start_matches('0');
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits.is_empty() || digits.len() <= 3 && digits.parse::<u8>().is_ok())
+    };
+    let v4 = |text: &str| text.split('.').count() == 4 && text.split('.').all(is_number);
+    // An address in IPv6's notation that ends in IPv4's is one too.
+    v4(text) || text.contains('.') && text.parse::<Ipv6Addr>().is_ok()
+}
+
+fn date_time(text: &str) -> bool {
+    let Some((date, time)) = text.split_at_checked(10) else { return false };
+    // The pattern alone knows of no 31st of February.
+    date.parse::<jiff::civil::Date>().is_ok() && TIME.is_match(&time.to_ascii_lowercase())
 }
 
 fn hostname(text: &str) -> bool {
@@ -134,4 +158,25 @@ fn credit_card(text: &str) -> bool {
         (_, double) => double,
     };
     (13..=19).contains(&digits.len()) && digits.iter().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_as_go_reads_them() {
+        for (format, good, bad) in [
+            (
+                "date-time",
+                &["2020-01-01T00:00:00Z", "2020-01-01t00:00:00.5z", "2020-02-29T23:59:59+25:99"][..],
+                &["2020-01-01 00:00:00Z", "2020-01-01T00:00:00", "2020-02-30T00:00:00Z", "2020-01-01T24:00:00Z", ""][..],
+            ),
+            ("ipv4", &["1.2.3.4", "01.2.3.004", "::ffff:1.2.3.4"], &["1.2.3", "1.2.3.256", "1.2.3.4.5", "::1", "1..2.3"]),
+            ("email", &["a@b", "A B <a.b@c.de>", r#""x y"@b"#], &["a", "@b", "a b@c", r#""x"y"@b"#, r#""x@b"#]),
+        ] {
+            good.iter().for_each(|text| assert!(matches(format, text), "{format} {text}"));
+            bad.iter().for_each(|text| assert!(!matches(format, text), "{format} {text}"));
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The schema in a definition, level by level: what is not supported, what the extensions demand,
 //! defaults, and the rules with their estimated cost (apiextensions `validation.go`).
 
+use std::collections::HashSet;
+
 use api::field::{FieldError, FieldErrors, Path, Reason};
 use serde_json::Value;
 
@@ -234,7 +236,9 @@ fn map_keys(schema: &Value, keys: &[&str], path: &Path<'_>, errors: &mut FieldEr
         return;
     }
     let properties_path = items_path.child("properties");
-    for (index, key) in keys.iter().enumerate() {
+    let names: HashSet<&Value> = items["required"].as_array().into_iter().flatten().collect();
+    let mut seen = HashSet::new();
+    for key in keys {
         let key_path = properties_path.key(key);
         let shown = || schema["x-kubernetes-list-map-keys"].clone();
         let Some(property) = items["properties"].get(key) else {
@@ -245,11 +249,10 @@ fn map_keys(schema: &Value, keys: &[&str], path: &Path<'_>, errors: &mut FieldEr
             let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
             errors.push(FieldError::invalid(&key_path.child("type"), items["type"].clone(), detail));
         }
-        if keys[..index].contains(key) {
+        if !seen.insert(key) {
             errors.push(FieldError::invalid(&keys_path, shown(), "must not contain duplicate entries"));
         }
-        let required = items["required"].as_array().is_some_and(|names| names.iter().any(|name| name == key));
-        if !required && property.get("default").is_none() {
+        if !names.contains(&Value::from(*key)) && property.get("default").is_none() {
             let detail =
                 "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
             errors.push(FieldError::required(&key_path.child("default"), detail));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stdx::Random;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Engine, Target};
+use super::{Engine, Target, addresses};
 use crate::cluster::Cluster;
 
 /// Addresses at the low end that are left to those who ask for one (KEP-3070: at most 256).
@@ -57,14 +57,14 @@ impl Allocation {
         if needed { Some(self.turn.lock().await) } else { None }
     }
 
-    fn free_address(&self, used: &HashSet<Ipv4Addr>, random: &dyn Random) -> Option<Ipv4Addr> {
+    fn free_address(&self, is_free: impl Fn(Ipv4Addr) -> bool, random: &dyn Random) -> Option<Ipv4Addr> {
         let usable = self.size() - 2;
         let band = STATIC_BAND.min(usable / 16);
         let start = u32::try_from(random.below(u64::from(usable - band))).unwrap_or(0);
         // The upper part first, from anywhere in it; the band only when nothing else is left.
         let upper = (0..usable - band).map(|step| band + 1 + (start + step) % (usable - band));
         let address = |offset: u32| Ipv4Addr::from(self.network + offset);
-        upper.chain(1..=band).map(address).find(|address| !used.contains(address))
+        upper.chain(1..=band).map(address).find(|address| is_free(*address))
     }
 }
 
@@ -113,7 +113,7 @@ pub fn allocate(engine: &Engine, target: &Target, old: &Value, service: &mut Val
             families(&mut service["spec"], &mut errors);
         }
         if errors.is_empty() {
-            address(engine, &mut service["spec"], &taken, &mut errors);
+            address(engine, target, &mut service["spec"], &taken, &mut errors);
         }
     }
     if errors.is_empty() {
@@ -179,7 +179,7 @@ fn families(spec: &mut Value, errors: &mut FieldErrors) {
     }
 }
 
-fn address(engine: &Engine, spec: &mut Value, taken: &Taken, errors: &mut FieldErrors) {
+fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, errors: &mut FieldErrors) {
     let (allocation, path) = (&engine.allocation, Path::new("spec"));
     let path = path.child("clusterIPs");
     let asked = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
@@ -187,7 +187,10 @@ fn address(engine: &Engine, spec: &mut Value, taken: &Taken, errors: &mut FieldE
         return;
     }
     if asked.is_empty() {
-        match allocation.free_address(&taken.addresses, &*engine.random) {
+        let is_free = |address| {
+            !taken.addresses.contains(&address) && !addresses::is_held_by_another(engine, target, address)
+        };
+        match allocation.free_address(is_free, &*engine.random) {
             Some(address) => {
                 spec["clusterIP"] = address.to_string().into();
                 spec["clusterIPs"] = json!([address.to_string()]);
@@ -196,8 +199,9 @@ fn address(engine: &Engine, spec: &mut Value, taken: &Taken, errors: &mut FieldE
         }
         return;
     }
+    let is_held = |address| addresses::is_held_by_another(engine, target, address);
     let why = match asked.parse::<Ipv4Addr>() {
-        Ok(address) if taken.addresses.contains(&address) => "provided IP is already allocated".to_owned(),
+        Ok(address) if taken.addresses.contains(&address) || is_held(address) => "provided IP is already allocated".to_owned(),
         Ok(address) if allocation.contains(address) => return,
         _ => {
             let range = format!("{}/{}", Ipv4Addr::from(allocation.network), allocation.prefix);
@@ -280,7 +284,7 @@ mod tests {
         let random = SeededRandom::new(1);
         let mut used = HashSet::from([allocation.first()]);
         let mut given = Vec::new();
-        while let Some(address) = allocation.free_address(&used, &random) {
+        while let Some(address) = allocation.free_address(|address| !used.contains(&address), &random) {
             assert!(allocation.contains(address) && used.insert(address), "{address}");
             given.push(address.octets()[3]);
         }

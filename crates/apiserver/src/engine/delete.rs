@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::{CommitError, Durability};
 
 use super::{
-    Caller, Engine, Target, Written, document_of,
+    Caller, Engine, Target, Written, addresses, document_of,
     options::ListOptions,
     write::{commit_error, replacement},
 };
@@ -137,8 +137,11 @@ impl Engine {
                 let written = Written::unsaved(new, false, Vec::new());
                 return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });
             }
-            let template = self.encode(target, new);
-            match self.store.commit(replacement(&entry, template, gone, Durability::Durable)).await {
+            let mut transaction = replacement(&entry, self.encode(target, new), gone, Durability::Durable);
+            if gone {
+                addresses::accompany(self, target, &old, &Value::Null, &mut transaction)?;
+            }
+            match self.store.commit(transaction).await {
                 Ok(committed) => {
                     let written = Written::saved(&committed, false, Vec::new());
                     return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });

@@ -28,10 +28,10 @@ pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine
     }
     place(target, document)?;
     let now = engine.now_text();
-    let metadata = &mut document["metadata"];
-    if metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+    if !asked_version(document).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
+    let metadata = &mut document["metadata"];
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         remove(metadata, field);
     }
@@ -91,6 +91,11 @@ pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// The resourceVersion that a client's document insists on; "0" is none, as in Kubernetes.
+pub fn asked_version(document: &Value) -> &str {
+    document["metadata"]["resourceVersion"].as_str().filter(|version| *version != "0").unwrap_or_default()
+}
+
 /// Optimistic concurrency and identity: the resourceVersion and uid that the new document names must be
 /// those of the stored one.
 pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace: bool) -> Result<(), Status> {
@@ -102,7 +107,7 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
             format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}"),
         ));
     }
-    let (asked, stored) = (text(new, "resourceVersion"), text(old, "resourceVersion"));
+    let (asked, stored) = (asked_version(new), text(old, "resourceVersion"));
     if asked.is_empty() {
         if is_replace && !target.resource.strategy.unconditional_update {
             let path = api::field::Path::new("metadata");
@@ -113,7 +118,7 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
         return Ok(());
     }
     if asked.parse::<u64>().is_err() {
-        return Err(super::options::invalid_version(&asked));
+        return Err(super::options::invalid_version(asked));
     }
     if asked == stored { Ok(()) } else { Err(Status::modified(target.subject())) }
 }

@@ -4,6 +4,7 @@
 //! [`api::resource::Resource`] rows; nothing here names a kind except the few subresources that are
 //! verbs of their own (`special`).
 
+pub mod addresses;
 pub mod allocation;
 pub mod cache;
 mod custom;

@@ -12,7 +12,7 @@ use document::{
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
-use super::{Caller, Engine, FieldValidation, Target, decode, metadata};
+use super::{Caller, Engine, FieldValidation, Target, decode, metadata, write::remove};
 use crate::http::query::Query;
 
 /// What an update does to the document it finds.
@@ -64,32 +64,33 @@ impl Change<'_> {
         }
         match self {
             Change::Replace(document) if target.resource.strategy.create_on_update => {
-                if document["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+                if !metadata::asked_version(document).is_empty() {
                     return Ok(None);
                 }
                 Ok(Some(document.clone()))
             }
             Change::Patch(Patch::Apply { config, force, .. }) => {
                 check_absent_identity(target, config)?;
-                applied(engine, target, caller, None, config, *force).map(Some)
+                let mut document = applied(engine, target, caller, None, config, *force)?;
+                // Of an object that is not there no version can be meant; Kubernetes creates it all the same.
+                remove(&mut document["metadata"], "resourceVersion");
+                Ok(Some(document))
             }
             _ => Ok(None),
         }
     }
 
     pub fn apply(&self, engine: &Engine, target: &Target, caller: &Caller, old: &Value) -> Result<Changed, Status> {
-        let version =
-            |document: &Value| document["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
         match self {
             Change::Replace(document) => {
-                let conditional = !version(document).is_empty();
+                let conditional = !metadata::asked_version(document).is_empty();
                 Ok(Changed { document: document.clone(), conditional, warnings: Vec::new() })
             }
             Change::Edit(edit) | Change::Owned(edit) => {
                 Ok(Changed { document: edit(old)?, conditional: false, warnings: Vec::new() })
             }
             Change::Patch(Patch::Apply { config, force, .. }) => {
-                let conditional = !version(config).is_empty();
+                let conditional = !metadata::asked_version(config).is_empty();
                 let mut document = applied(engine, target, caller, Some(old), config, *force)?;
                 if conditional {
                     document["metadata"]["resourceVersion"] = config["metadata"]["resourceVersion"].clone();
@@ -99,8 +100,12 @@ impl Change<'_> {
             Change::Patch(patch) => {
                 let mut document = old.clone();
                 patch.apply(&mut document, target.resource.root()).map_err(|error| patch_error(&error))?;
-                let conditional = document["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"]
-                    || patch.names_version();
+                let asked = metadata::asked_version(&document);
+                let conditional = !asked.is_empty() && asked != metadata::asked_version(old) || patch.names_version();
+                if document["metadata"].is_null() {
+                    // Nothing is left to say which object it was.
+                    metadata::place(target, &mut document)?;
+                }
                 let warnings = decode::complete_patched(target, &mut document, caller.validation)?;
                 metadata::place(target, &mut document)?;
                 Ok(Changed { document, conditional, warnings })
@@ -116,9 +121,6 @@ fn check_absent_identity(target: &Target, config: &Value) -> Result<(), Status> 
             config["metadata"]["uid"].as_str().unwrap_or_default()
         );
         return Err(Status::conflict(target.subject(), detail));
-    }
-    if config["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
-        return Err(Status::not_found(target.subject()));
     }
     Ok(())
 }
@@ -209,7 +211,7 @@ impl Patch {
     /// Whether the patch itself sets a resourceVersion.
     fn names_version(&self) -> bool {
         match self {
-            Patch::Merge(patch) | Patch::Strategic(patch) => patch["metadata"]["resourceVersion"].is_string(),
+            Patch::Merge(patch) | Patch::Strategic(patch) => !metadata::asked_version(patch).is_empty(),
             // A JSON patch that sets the version it finds says as much by a test.
             Patch::Json(_) | Patch::Apply { .. } => false,
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
-    Caller, Engine, Target, Written, allocation, custom, decode, delete, document_of, metadata, object,
+    Caller, Engine, Target, Written, addresses, allocation, custom, decode, delete, document_of, metadata, object,
     patch::{Change, Changed},
     special, versions,
 };
@@ -97,19 +97,26 @@ impl Engine {
         if caller.dry_run {
             return Ok(Written::unsaved(document, true, warnings));
         }
+        let mut beside = Transaction::default();
+        addresses::accompany(self, target, &Value::Null, &document, &mut beside)?;
         let template = self.encode(target, document);
         let key: Arc<str> = target.key().into();
         loop {
             let definition = custom::expectation(self, target)?;
-            let transaction = Transaction {
+            let mut transaction = Transaction {
                 expects: [(Arc::clone(&key), Expect::Absent)].into_iter().chain(definition).collect(),
                 operations: vec![Operation::Put { key: Arc::clone(&key), value: template.clone() }],
                 durability: Durability::Durable,
             };
+            extend(&mut transaction, beside.clone());
             match self.store.commit(transaction).await {
                 Ok(committed) => return Ok(Written::saved(&committed, true, warnings)),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
+                }
+                // What was to go with it was taken meanwhile.
+                Err(CommitError::Conflict { key: other, .. }) if beside.expects.iter().any(|(key, _)| *key == other) => {
+                    return Err(Status::modified(target.subject()));
                 }
                 // The definition has changed: perhaps it goes.
                 Err(CommitError::Conflict { .. }) => {}
@@ -144,8 +151,12 @@ impl Engine {
             }
             let last = delete::is_released(&target.resource, &document);
             let durability = special::durability(target, &old, &document);
-            let template = self.encode(target, document);
-            match self.store.commit(replacement(&entry, template, last, durability)).await {
+            let mut beside = Transaction::default();
+            let left = if last { &Value::Null } else { &document };
+            addresses::accompany(self, target, &old, left, &mut beside)?;
+            let mut transaction = replacement(&entry, self.encode(target, document), last, durability);
+            extend(&mut transaction, beside);
+            match self.store.commit(transaction).await {
                 Ok(committed) => return Ok(Written::saved(&committed, false, warnings)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
@@ -262,6 +273,12 @@ pub(super) fn replacement(entry: &Entry, template: Template, gone: bool, durabil
         }],
         durability,
     }
+}
+
+/// What goes with an object is written with it, or not at all.
+pub(super) fn extend(transaction: &mut Transaction, beside: Transaction) {
+    transaction.expects.extend(beside.expects);
+    transaction.operations.extend(beside.operations);
 }
 
 pub(super) fn remove(document: &mut Value, field: &str) {

@@ -8,7 +8,7 @@ use api::{
     status::Status,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     body::Body,
@@ -217,7 +217,7 @@ impl Call {
 
     fn delete_options(&self) -> Result<DeleteOptions, Status> {
         let body = match &*self.body.bytes {
-            [] => json!({}),
+            [] => Value::Null,
             bytes => decode::untyped(&self.headers, bytes)?,
         };
         write_options::delete(&self.query, body)

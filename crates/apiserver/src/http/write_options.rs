@@ -82,7 +82,8 @@ impl<'q> WriteOptions<'q> {
     }
 }
 
-/// The options of a delete: its body, and where that is silent the query. A dry run is one whichever says so.
+/// The options of a delete: its body, or where there is none (Null) the query. A dry run is one whichever says so,
+/// so that nothing goes that was not to.
 pub fn delete(query: &Query, mut body: Value) -> Result<DeleteOptions, Status> {
     if body["kind"].as_str().is_some_and(|kind| kind != DELETE_OPTIONS) {
         return Err(Status::bad_request(format!(
@@ -91,19 +92,13 @@ pub fn delete(query: &Query, mut body: Value) -> Result<DeleteOptions, Status> {
         )));
     }
     check_types(&body)?;
-    let is_silent = |field: &str| body[field].is_null();
-    let seconds = query.integer("gracePeriodSeconds")?.filter(|_| is_silent("gracePeriodSeconds"));
-    let policy = query.text("propagationPolicy").filter(|_| is_silent("propagationPolicy"));
-    let orphan = query.boolean("orphanDependents").filter(|_| is_silent("orphanDependents"));
-    let found = [
-        ("gracePeriodSeconds", seconds.map(Value::from)),
-        ("propagationPolicy", policy.map(Value::from)),
-        ("orphanDependents", orphan.map(Value::from)),
-    ];
-    for (field, value) in found {
-        if let Some(value) = value {
-            body[field] = value;
-        }
+    if body.is_null() {
+        let asked = [
+            ("gracePeriodSeconds", query.integer("gracePeriodSeconds")?.map(Value::from)),
+            ("propagationPolicy", query.text("propagationPolicy").map(Value::from)),
+            ("orphanDependents", query.boolean("orphanDependents").map(Value::from)),
+        ];
+        body = asked.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect();
     }
     let words: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut errors = FieldErrors::new();
@@ -203,14 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_takes_its_body_before_its_query() {
+    fn a_delete_takes_its_body_or_else_its_query() {
         let options = |query: &str, body: Value| delete(&Query::parse(query), body).map_err(|status| status.message);
         let both = options("gracePeriodSeconds=5&dryRun=All", json!({"gracePeriodSeconds": 7})).unwrap();
         assert_eq!((both.grace_period_seconds, both.dry_run), (Some(7), true));
-        assert_eq!(options("gracePeriodSeconds=5", json!({})).unwrap().grace_period_seconds, Some(5));
+        assert_eq!(options("gracePeriodSeconds=5", Value::Null).unwrap().grace_period_seconds, Some(5));
+        assert_eq!(options("gracePeriodSeconds=x", json!({})).unwrap().grace_period_seconds, None);
         let wrong = options("", json!({"dryRun": "All"})).unwrap_err();
         assert_eq!(wrong, "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string");
-        assert!(options("gracePeriodSeconds=abc", json!({})).is_err());
+        assert!(options("gracePeriodSeconds=abc", Value::Null).is_err());
         assert!(options("", json!({"kind": "Pod"})).is_err());
     }
 }

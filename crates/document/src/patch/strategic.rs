@@ -11,7 +11,7 @@
 
 mod order;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -94,6 +94,8 @@ fn merge_object(fields: &mut Fields, mut patch: Fields, of: Option<Type<'_>>) ->
             Some(list) => {
                 let list = list.strip_prefix('/').ok_or_else(|| malformed(BAD_PRIMITIVE_LIST))?;
                 if let (Some(Value::Array(items)), Value::Array(removed)) = (fields.get_mut(list), &change) {
+                    same_kind(items, removed)?;
+                    let removed: HashSet<&Value> = removed.iter().collect();
                     items.retain(|item| !removed.contains(item));
                 }
             }
@@ -156,7 +158,8 @@ fn is_directive(name: &str) -> bool {
 
 fn retain_keys(fields: &mut Fields, patch: &Fields, keys: &Value) -> Result<(), PatchError> {
     let keys = keys.as_array().ok_or_else(|| malformed(BAD_RETAIN_KEYS))?;
-    let retained = |name: &str| keys.iter().any(|key| key.as_str() == Some(name));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let retained = |name: &str| keys.contains(name);
     for (name, change) in patch {
         let directive = name.starts_with(DELETE_FROM_LIST) || name.starts_with(SET_ELEMENT_ORDER);
         if !change.is_null() && !directive && !retained(name) {
@@ -228,14 +231,7 @@ fn merge_list(current: Vec<Value>, change: Vec<Value>, of: Option<Type<'_>>) -> 
         return Ok(change);
     }
     let Some(first) = current.iter().chain(&change).next() else { return Ok(current) };
-    if first.is_array() {
-        return Err(inapplicable("lists of lists are not supported"));
-    }
-    let kind = std::mem::discriminant(first);
-    if current.iter().chain(&change).any(|item| std::mem::discriminant(item) != kind) {
-        let both = Value::Array(vec![current.into(), change.into()]);
-        return Err(inapplicable(format!("list element types are not identical: {}", Shown(&both))));
-    }
+    same_kind(&current, &change)?;
     match (strategy, first) {
         (ListPatch::MergeByKey(key), Value::Object(_)) => merge_items(current, change, key, item),
         (_, Value::Object(_)) => {
@@ -245,12 +241,26 @@ fn merge_list(current: Vec<Value>, change: Vec<Value>, of: Option<Type<'_>>) -> 
         _ => {
             let live = current.clone();
             let mut merged = current;
-            let mut seen: std::collections::HashSet<Value> = std::collections::HashSet::new();
+            let mut seen: HashSet<Value> = HashSet::new();
             merged.extend(change.iter().cloned());
             merged.retain(|value| seen.insert(value.clone()));
             order::interleave(merged, &change, &live, None)
         }
     }
+}
+
+/// Lists merge where all their items are objects, or all are scalars of one kind.
+fn same_kind(current: &[Value], change: &[Value]) -> Result<(), PatchError> {
+    let mut items = current.iter().chain(change);
+    let Some(first) = items.next() else { return Ok(()) };
+    if first.is_array() {
+        return Err(inapplicable("lists of lists are not supported"));
+    }
+    if items.any(|item| std::mem::discriminant(item) != std::mem::discriminant(first)) {
+        let both = Value::Array(vec![current.into(), change.into()]);
+        return Err(inapplicable(format!("list element types are not identical: {}", Shown(&both))));
+    }
+    Ok(())
 }
 
 /// Merges items with the same key; patched items come in the patch's order, the others keep theirs.
@@ -261,6 +271,7 @@ fn merge_items(
     item: Option<Type<'_>>,
 ) -> Result<Vec<Value>, PatchError> {
     let mut replace = false;
+    let mut removed = HashSet::new();
     let mut changes = Vec::with_capacity(change.len());
     for patch in change {
         let Some(directive) = patch.get(PATCH) else {
@@ -269,13 +280,15 @@ fn merge_items(
         };
         match directive.as_str() {
             Some("delete") => {
-                let removed = key_of(&patch, key)?;
-                current.retain(|item| item.get(key) != Some(removed));
+                removed.insert(key_of(&patch, key)?.clone());
             }
             Some("replace") => replace = true,
             Some("merge") => return Err(inapplicable("merging lists cannot yet be specified in the patch")),
             _ => return Err(unknown_directive(directive, &patch)),
         }
+    }
+    if !removed.is_empty() {
+        current.retain(|item| item.get(key).is_none_or(|id| !removed.contains(id)));
     }
     if replace {
         current = std::mem::take(&mut changes);

@@ -1,6 +1,6 @@
 //! Containers: regular, init and ephemeral ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -313,13 +313,12 @@ fn volume_devices(container: &Node<'_>, pod: &Surroundings<'_>) {
 }
 
 fn resize_policy(list: &Node<'_>, pod: &Surroundings<'_>) {
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for policy in list.items() {
         let (resource, restart) = (text(policy.value, "resourceName"), text(policy.value, "restartPolicy"));
-        if seen.iter().any(|known| known == resource) {
+        if !seen.insert(resource) {
             policy.push(FieldError::duplicate(policy.path(), resource));
         }
-        seen.push(resource.to_owned());
         let shown = Value::from(resource);
         list.showing(&shown).word(&["cpu", "memory"]);
         let shown = Value::from(restart);

@@ -1,5 +1,7 @@
 //! The addresses of a service: `clusterIP`, `clusterIPs`, `ipFamilies`, and how they hang together.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -69,13 +71,12 @@ pub fn validate(spec: &Node<'_>) {
         (true, [_, ..]) => list.invalid("must be empty when `clusterIP` is not specified"),
         _ => {}
     }
-    let mut seen: Vec<&Value> = Vec::new();
+    let mut seen: HashSet<&Value> = HashSet::new();
     for (index, family) in elements(families.value).iter().enumerate() {
         families.index(index).word(&["IPv4", "IPv6"]);
-        if seen.contains(&family) {
+        if !seen.insert(family) {
             families.index(index).duplicate();
         }
-        seen.push(family);
     }
     spec.get("ipFamilyPolicy").optional_word(&["PreferDualStack", "RequireDualStack", "SingleStack"]);
     let before = list.error_count();
