@@ -55,6 +55,7 @@ transcripts! {
     rbac
     watch
     namespaces
+    upkept
     tables
     kinds
     describe

@@ -50,9 +50,8 @@ static RGB_COLOR: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 /// The time of day, in small letters. It begins with `t`; a leap second is none.
-static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^t([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$")
-});
+static TIME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^t([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$"));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#"^"([^"\\\x00-\x1f]|\\[^\x00-\x1f])*"$"#));
 static MAIL_LOCAL: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$"));
@@ -69,9 +68,9 @@ pub fn matches(format: &str, text: &str) -> bool {
 
 fn email(text: &str) -> bool {
     let address = text.strip_suffix('>').and_then(|text| text.split_once('<')).map_or(text, |(_, address)| address);
-    address
-        .rsplit_once('@')
-        .is_some_and(|(local, host)| (MAIL_LOCAL.is_match(local) || QUOTED.is_match(local)) && !host.is_empty() && !host.contains([' ', '<', '>']))
+    address.rsplit_once('@').is_some_and(|(local, host)| {
+        (MAIL_LOCAL.is_match(local) || QUOTED.is_match(local)) && !host.is_empty() && !host.contains([' ', '<', '>'])
+    })
 }
 
 /// Leading zeros are decimal, as Go's old parser read them.
@@ -172,7 +171,11 @@ mod tests {
                 &["2020-01-01T00:00:00Z", "2020-01-01t00:00:00.5z", "2020-02-29T23:59:59+25:99"][..],
                 &["2020-01-01 00:00:00Z", "2020-01-01T00:00:00", "2020-02-30T00:00:00Z", "2020-01-01T24:00:00Z", ""][..],
             ),
-            ("ipv4", &["1.2.3.4", "01.2.3.004", "::ffff:1.2.3.4"], &["1.2.3", "1.2.3.256", "1.2.3.4.5", "::1", "1..2.3"]),
+            (
+                "ipv4",
+                &["1.2.3.4", "01.2.3.004", "::ffff:1.2.3.4"],
+                &["1.2.3", "1.2.3.256", "1.2.3.4.5", "::1", "1..2.3"],
+            ),
             ("email", &["a@b", "A B <a.b@c.de>", r#""x y"@b"#], &["a", "@b", "a b@c", r#""x"y"@b"#, r#""x@b"#]),
         ] {
             good.iter().for_each(|text| assert!(matches(format, text), "{format} {text}"));

@@ -187,9 +187,8 @@ fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, er
         return;
     }
     if asked.is_empty() {
-        let is_free = |address| {
-            !taken.addresses.contains(&address) && !addresses::is_held_by_another(engine, target, address)
-        };
+        let is_free =
+            |address| !taken.addresses.contains(&address) && !addresses::is_held_by_another(engine, target, address);
         match allocation.free_address(is_free, &*engine.random) {
             Some(address) => {
                 spec["clusterIP"] = address.to_string().into();
@@ -201,7 +200,9 @@ fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, er
     }
     let is_held = |address| addresses::is_held_by_another(engine, target, address);
     let why = match asked.parse::<Ipv4Addr>() {
-        Ok(address) if taken.addresses.contains(&address) || is_held(address) => "provided IP is already allocated".to_owned(),
+        Ok(address) if taken.addresses.contains(&address) || is_held(address) => {
+            "provided IP is already allocated".to_owned()
+        }
         Ok(address) if allocation.contains(address) => return,
         _ => {
             let range = format!("{}/{}", Ipv4Addr::from(allocation.network), allocation.prefix);

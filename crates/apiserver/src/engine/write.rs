@@ -115,7 +115,9 @@ impl Engine {
                     return Err(Status::already_exists(target.subject()));
                 }
                 // What was to go with it was taken meanwhile.
-                Err(CommitError::Conflict { key: other, .. }) if beside.expects.iter().any(|(key, _)| *key == other) => {
+                Err(CommitError::Conflict { key: other, .. })
+                    if beside.expects.iter().any(|(key, _)| *key == other) =>
+                {
                     return Err(Status::modified(target.subject()));
                 }
                 // The definition has changed: perhaps it goes.
