@@ -10,7 +10,7 @@ use testkit::{Server, http::Http};
 const BINARY: &str = env!("CARGO_BIN_EXE_coracle");
 /// Processor time for one request. Work in proportion to the body is far below it, in an unoptimized build too; work
 /// by its square is far above.
-const MOST_SECONDS: f64 = 20.0;
+const MOST_SECONDS: f64 = 10.0;
 
 /// The processor time that the server has used.
 fn seconds_used(server: &Server) -> f64 {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{
     declare,
     schema::{Additional, Rule, Schema},
-    validate::correlated,
+    validate::Earlier,
 };
 use crate::cel::{
     Budget, Failure, OBJECT_LIMIT, Program, compile,
@@ -94,9 +94,9 @@ impl Rules {
         match new {
             Json::Array(items) => {
                 let Some(rules) = &self.items else { return Ok(()) };
+                let earlier = Earlier::of(&self.schema, old);
                 for (index, item) in items.iter().enumerate() {
-                    let old = correlated(&self.schema, item, old);
-                    rules.level(item, old, around, &path.index(index), budget, errors)?;
+                    rules.level(item, earlier.of_item(item), around, &path.index(index), budget, errors)?;
                 }
             }
             Json::Object(fields) => {

@@ -2,6 +2,8 @@
 //!
 //! What an update leaves as it was is not judged again: a schema may have become stricter since.
 
+use std::collections::HashMap;
+
 use api::{
     field::{FieldError, FieldErrors, Path, Reason},
     syntax,
@@ -215,9 +217,10 @@ impl Check<'_> {
         let count = items.len() as u64;
         if let Some(schema_of_item) = &schema.items {
             let length = self.path.len();
+            let earlier = Earlier::of(schema, old);
             for (index, item) in items.iter().enumerate() {
                 self.path.push_str(&format!("[{index}]"));
-                self.value(schema_of_item, item, correlated(schema, item, old));
+                self.value(schema_of_item, item, earlier.of_item(item));
                 self.path.truncate(length);
             }
         }
@@ -265,11 +268,32 @@ impl Check<'_> {
     }
 }
 
-/// The item of the old list that the new item is a later state of: only keyed lists can say.
-pub fn correlated<'a>(list: &Schema, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
-    let Some(ListTopology::Map(keys)) = &list.topology else { return None };
-    let same_keys = |candidate: &&Value| keys.iter().all(|key| candidate.get(&**key) == item.get(&**key));
-    old?.as_array()?.iter().find(same_keys)
+/// The items of an old list by their keys, found without a search for each: lists may be long.
+pub struct Earlier<'s, 'a> {
+    keys: &'s [Box<str>],
+    items: HashMap<Vec<Option<&'a Value>>, &'a Value>,
+}
+
+impl<'s, 'a> Earlier<'s, 'a> {
+    pub fn of(list: &'s Schema, old: Option<&'a Value>) -> Self {
+        let (Some(ListTopology::Map(keys)), Some(old)) = (&list.topology, old.and_then(Value::as_array)) else {
+            return Self { keys: &[], items: HashMap::new() };
+        };
+        let mut items = HashMap::with_capacity(old.len());
+        for item in old {
+            items.entry(keys_of(keys, item)).or_insert(item);
+        }
+        Self { keys, items }
+    }
+
+    /// What an item of the new list is a later state of: only keyed lists can say.
+    pub fn of_item(&self, item: &Value) -> Option<&'a Value> {
+        self.items.get(&keys_of(self.keys, item)).copied()
+    }
+}
+
+fn keys_of<'v>(keys: &[Box<str>], item: &'v Value) -> Vec<Option<&'v Value>> {
+    keys.iter().map(|key| item.get(&**key)).collect()
 }
 
 /// Equal as JSON: `1` is `1.0`.
