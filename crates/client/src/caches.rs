@@ -1,0 +1,150 @@
+//! One cache per kind and process, shared by every part in it.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::{
+    Cache, Change, Key, Kind, Requests,
+    cache::Subscription,
+    objects::{Deployment, Object, Pod, ReplicaSet},
+    reflector,
+};
+
+/// The kinds that are kept: a field of [`Caches`], a variant of [`Topic`] and one of [`Changes`] for each.
+macro_rules! kinds {
+    ($($field:ident: $view:ident),* $(,)?) => {
+        /// What this process knows of the cluster. Cheap to clone: a test fills one with fixed objects.
+        #[derive(Clone, Default)]
+        pub struct Caches {
+            $(pub $field: Arc<Cache<$view>>,)*
+        }
+
+        /// A kind that is kept.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Topic {
+            $($view,)*
+        }
+
+        /// What has changed of one kind.
+        pub enum Changes {
+            $($view(Vec<Change<$view>>),)*
+        }
+
+        impl Topic {
+            pub const ALL: &[Topic] = &[$(Topic::$view),*];
+        }
+
+        impl Caches {
+            fn follow(&self, topic: Topic, requests: Requests, tasks: &mut JoinSet<()>) {
+                match topic {
+                    $(Topic::$view => {
+                        let cache = Arc::clone(&self.$field);
+                        tasks.spawn(async move { reflector::run(cache, requests, "").await });
+                    })*
+                }
+            }
+
+            pub async fn synced(&self, topics: &[Topic]) {
+                for topic in topics {
+                    match topic {
+                        $(Topic::$view => self.$field.synced().await,)*
+                    }
+                }
+            }
+
+            pub fn subscribe(&self, topic: Topic, news: &Arc<Notify>) -> AnySubscription {
+                match topic {
+                    $(Topic::$view => AnySubscription::$view(self.$field.subscribe(Arc::clone(news))),)*
+                }
+            }
+
+            /// Takes in an object as a server would send it. False where its kind is not kept.
+            pub fn observe(&self, object: &Value) -> Result<bool, serde_json::Error> {
+                $(if is_of::<$view>(object) {
+                    self.$field.observe(serde_json::from_value(object.clone())?);
+                    return Ok(true);
+                })*
+                Ok(false)
+            }
+        }
+
+        impl Caches {
+            /// Takes in the answer to a creation or change of this process.
+            pub fn observe_answer(&self, kind: &Kind, answer: &[u8]) {
+                $(if *kind == $view::KIND {
+                    return observe(&self.$field, answer);
+                })*
+            }
+
+            /// Takes in the answer to a deletion of this process; empty where there was nothing to delete.
+            pub fn observe_deletion(&self, kind: &Kind, key: &Key, answer: &[u8]) {
+                $(if *kind == $view::KIND {
+                    return observe_deletion(&self.$field, key, answer);
+                })*
+            }
+        }
+
+        /// A subscription to one of the kinds.
+        pub enum AnySubscription {
+            $($view(Subscription<$view>),)*
+        }
+
+        impl AnySubscription {
+            pub fn changes(&self) -> Changes {
+                match self {
+                    $(Self::$view(subscription) => Changes::$view(subscription.changes()),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    pods: Pod,
+    replica_sets: ReplicaSet,
+    deployments: Deployment,
+}
+
+fn is_of<T: Object>(object: &Value) -> bool {
+    object["kind"].as_str() == Some(&T::KIND.kind) && object["apiVersion"].as_str() == Some(&T::KIND.api_version())
+}
+
+impl Caches {
+    /// Caches that follow the server until the tasks are dropped.
+    pub fn start(requests: &Requests, topics: &[Topic]) -> (Self, JoinSet<()>) {
+        let (caches, mut tasks) = (Self::default(), JoinSet::new());
+        for topic in topics {
+            caches.follow(*topic, requests.clone(), &mut tasks);
+        }
+        (caches, tasks)
+    }
+}
+
+fn observe<T: Object>(cache: &Cache<T>, answer: &[u8]) {
+    // What cannot be read here cannot be read by the watch either, which says so.
+    if let Ok(object) = serde_json::from_slice::<T>(answer) {
+        cache.observe(object);
+    }
+}
+
+/// The answer is the object where something holds it up, and else a `Status`, or the object as it last was.
+fn observe_deletion<T: Object>(cache: &Cache<T>, key: &Key, answer: &[u8]) {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Answer {
+        kind: Box<str>,
+    }
+    let Answer { kind } = serde_json::from_slice(answer).unwrap_or_default();
+    if *kind == *T::KIND.kind
+        && let Ok(object) = serde_json::from_slice::<T>(answer)
+        && object.meta().is_held_up()
+    {
+        return cache.observe(object);
+    }
+    if let Some(known) = cache.get(key) {
+        cache.forget(key, &known.meta().uid);
+    }
+}

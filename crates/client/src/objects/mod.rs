@@ -1,0 +1,54 @@
+//! The objects as parts see them: of each kind only what somebody decides on.
+//!
+//! A running pod is some 4 KB of JSON and would be 10 KB as a full typed struct; the view here is about 1 KB, which
+//! is what lets a process hold fifty thousand of them. Views are read, never written: a write names what it
+//! changes. What a template holds is kept as the JSON it is ([`Json`]).
+
+pub mod meta;
+pub mod parts;
+pub mod pod;
+pub mod workload;
+
+pub use meta::{Condition, Labels, Meta, OwnerReference};
+pub use pod::Pod;
+pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
+
+use std::{ops::Deref, sync::Arc};
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{Key, Kind};
+
+/// A view of a kind.
+pub trait Object: DeserializeOwned + Send + Sync + 'static {
+    const KIND: Kind;
+
+    fn meta(&self) -> &Meta;
+
+    /// Under which names the cache also finds the object: `(index, value)`. The owner's UID is always one
+    /// ([`crate::cache::OWNER`]).
+    fn index(&self, _add: &mut dyn FnMut(&'static str, &str)) {}
+
+    fn key(&self) -> Key {
+        Key::new(&self.meta().namespace, &self.meta().name)
+    }
+}
+
+/// A part of an object that is handed on as it is: a pod template, a spec.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Json(pub Arc<Value>);
+
+impl Deref for Json {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|value| Self(Arc::new(value)))
+    }
+}

@@ -1,0 +1,248 @@
+//! The requests parts make: JSON in, views out, and errors by what a caller does about them.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{Key, Kind};
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ApiError {
+    /// The server refused, with its `Status`.
+    #[error("{message}")]
+    Refused {
+        code: u16,
+        reason: Box<str>,
+        message: Box<str>,
+        /// When the server asks to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or none that can be read: whether a write took place is not known.
+    #[error("no answer from the server: {0}")]
+    Unanswered(String),
+}
+
+impl ApiError {
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } => reason,
+            Self::Unanswered(_) => "",
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.reason() == "NotFound"
+    }
+
+    pub fn is_conflict(&self) -> bool {
+        self.reason() == "Conflict"
+    }
+
+    pub fn is_already_exists(&self) -> bool {
+        self.reason() == "AlreadyExists"
+    }
+
+    /// The history asked for is no longer kept: list again.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Refused { code: 410, .. })
+    }
+}
+
+/// What happens to the objects owned by one that is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// Which object is meant by a deletion, and how.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteOptions {
+    pub uid: Option<Box<str>>,
+    pub resource_version: Option<u64>,
+    pub propagation: Option<Propagation>,
+    pub grace_period_seconds: Option<i64>,
+}
+
+impl DeleteOptions {
+    fn body(&self) -> Value {
+        let mut body = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
+        if let Some(uid) = &self.uid {
+            body["preconditions"]["uid"] = json!(uid);
+        }
+        if let Some(revision) = self.resource_version {
+            body["preconditions"]["resourceVersion"] = json!(revision.to_string());
+        }
+        if let Some(propagation) = self.propagation {
+            body["propagationPolicy"] = json!(format!("{propagation:?}"));
+        }
+        if let Some(seconds) = self.grace_period_seconds {
+            body["gracePeriodSeconds"] = json!(seconds);
+        }
+        body
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patch {
+    Json,
+    Merge,
+    Strategic,
+}
+
+/// Makes requests under one name (`fieldManager`, user agent).
+#[derive(Clone)]
+pub struct Requests {
+    client: kube::Client,
+    manager: Cow<'static, str>,
+}
+
+impl Requests {
+    pub fn new(client: kube::Client, manager: impl Into<Cow<'static, str>>) -> Self {
+        Self { client, manager: manager.into() }
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, kind: &Kind, key: &Key) -> Result<T, ApiError> {
+        self.read(&kind.object(key.namespace(), key.name(), "")).await
+    }
+
+    /// The answer to a GET of any path.
+    pub async fn read<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, ApiError> {
+        parse(&self.answer(Method::GET, path_and_query, "", None).await?)
+    }
+
+    pub async fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.collection(namespace));
+        self.answer(Method::POST, &path, "application/json", Some(object)).await
+    }
+
+    /// Creates at a part of an object: `binding`, `eviction`, `token`.
+    pub async fn create_at(&self, kind: &Kind, key: &Key, subresource: &str, body: &Value) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
+        self.answer(Method::POST, &path, "application/json", Some(body)).await
+    }
+
+    pub async fn update(&self, kind: &Kind, key: &Key, subresource: &str, object: &Value) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
+        self.answer(Method::PUT, &path, "application/json", Some(object)).await
+    }
+
+    pub async fn patch(
+        &self,
+        kind: &Kind,
+        key: &Key,
+        subresource: &str,
+        (form, patch): (Patch, &Value),
+    ) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
+        let content_type = match form {
+            Patch::Json => "application/json-patch+json",
+            Patch::Merge => "application/merge-patch+json",
+            Patch::Strategic => "application/strategic-merge-patch+json",
+        };
+        self.answer(Method::PATCH, &path, content_type, Some(patch)).await
+    }
+
+    pub async fn delete(&self, kind: &Kind, key: &Key, options: &DeleteOptions) -> Result<Bytes, ApiError> {
+        let path = kind.object(key.namespace(), key.name(), "");
+        self.answer(Method::DELETE, &path, "application/json", Some(&options.body())).await
+    }
+
+    /// The bytes of an answer as they come.
+    pub async fn stream(&self, path_and_query: &str) -> Result<Body, ApiError> {
+        let request = self.request(Method::GET, path_and_query, "", None)?;
+        let response = self.client.send(request).await.map_err(unanswered)?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let code = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let body = response.into_body().collect().await.map_err(unanswered)?.to_bytes();
+        Err(refused(code, retry_after, &body))
+    }
+
+    fn written(&self, path: &str) -> String {
+        format!("{path}?fieldManager={}", self.manager)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Body>, ApiError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path_and_query)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, &*self.manager);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        request.body(Body::from(body)).map_err(unanswered)
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<Bytes, ApiError> {
+        let request = self.request(method, path_and_query, content_type, body)?;
+        let response = self.client.send(request).await.map_err(unanswered)?;
+        let (code, retry_after) = (response.status(), retry_after(response.headers()));
+        let body = response.into_body().collect().await.map_err(unanswered)?.to_bytes();
+        if code.is_success() { Ok(body) } else { Err(refused(code.as_u16(), retry_after, &body)) }
+    }
+}
+
+/// Reads an answer as a view.
+pub fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(unanswered)
+}
+
+fn unanswered(error: impl std::fmt::Display) -> ApiError {
+    ApiError::Unanswered(error.to_string())
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+fn refused(code: u16, retry_after: Option<Duration>, body: &[u8]) -> ApiError {
+    let status: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    status.into_error(code, retry_after)
+}
+
+/// The error that a watch carries as an event.
+pub(crate) fn refusal(status: &[u8]) -> ApiError {
+    let status: Refusal = serde_json::from_slice(status).unwrap_or_default();
+    let code = status.code;
+    status.into_error(code, None)
+}
+
+/// Of a `Status` what callers look at.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Refusal {
+    code: u16,
+    reason: Box<str>,
+    message: Box<str>,
+}
+
+impl Refusal {
+    fn into_error(self, code: u16, retry_after: Option<Duration>) -> ApiError {
+        let message = if self.message.is_empty() { format!("the server answered {code}").into() } else { self.message };
+        ApiError::Refused { code, reason: self.reason, message, retry_after }
+    }
+}

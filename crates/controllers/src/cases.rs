@@ -1,0 +1,107 @@
+//! Golden cases: what a controller decides, as data. Adding one needs no Rust.
+//!
+//! Every file `cases/<controller>/<name>.yaml` has a `state` (the objects that are known), the `key` that is looked at,
+//! `now`, where it matters a `failure` of the plan before, and what is expected: `steps`, each a list of actions, and
+//! `again` (seconds). `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
+
+use std::{fs, path::PathBuf};
+
+use client::{Caches, Key, requests::Propagation};
+use document::{Encoding, decode, yaml};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    driver::{Controller, Failure, Turn},
+    plan::{Action, Plan},
+    replica_set::ReplicaSets,
+};
+
+const CONTROLLERS: &[(&str, &dyn Controller)] = &[("replica_set", &ReplicaSets)];
+
+#[test]
+fn every_case_is_decided_as_it_says() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let rewriting = std::env::var_os("UPDATE_CASES").is_some();
+    let (mut count, mut failures) = (0, String::new());
+    for (topic, controller) in CONTROLLERS {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder.join(topic))
+            .unwrap_or_else(|error| panic!("{topic} has no cases: {error}"))
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files {
+            count += 1;
+            let case = decode(&fs::read(&file).unwrap(), Encoding::Yaml, 1 << 20)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert_eq!(case.strict_errors, Vec::<String>::new(), "{}", file.display());
+            let case = case.value;
+            let decided = decide(*controller, &case);
+            let expected = expected(&case);
+            if rewriting {
+                let mut written = case.as_object().unwrap().clone();
+                written.extend(decided.as_object().unwrap().clone());
+                fs::write(&file, yaml::encode(&written.into())).unwrap();
+            } else if decided != expected {
+                let (expected, decided) = (yaml::encode(&expected), yaml::encode(&decided));
+                failures += &format!("\n== {}\n-- expected\n{expected}-- decided\n{decided}", file.display());
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+    assert!(count >= 8, "only {count} cases: were files lost?");
+}
+
+fn expected(case: &Value) -> Value {
+    let mut expected = Map::new();
+    for field in ["steps", "again"] {
+        if let Some(value) = case.get(field) {
+            expected.insert(field.to_owned(), value.clone());
+        }
+    }
+    expected.into()
+}
+
+fn decide(controller: &dyn Controller, case: &Value) -> Value {
+    let caches = Caches::default();
+    for object in case["state"].as_array().expect("a state") {
+        assert!(caches.observe(object).unwrap(), "not a kind that is kept: {object}");
+    }
+    let (namespace, name) = case["key"].as_str().expect("a key").split_once('/').expect("namespace/name");
+    let failure = case.get("failure").map(|failure| Failure {
+        verb: "create",
+        resource: failure["resource"].as_str().unwrap().to_owned(),
+        message: failure["message"].as_str().unwrap().to_owned(),
+    });
+    let turn = Turn { now: case["now"].as_str().expect("a time").parse().unwrap(), failure };
+    shown(&controller.reconcile(&caches, &Key::new(namespace, name), &turn))
+}
+
+fn shown(plan: &Plan) -> Value {
+    let steps: Vec<Value> = plan.steps.iter().map(|step| step.iter().map(action).collect()).collect();
+    match plan.again_after {
+        None => json!({ "steps": steps }),
+        Some(wait) => json!({ "steps": steps, "again": wait.as_secs_f64() }),
+    }
+}
+
+fn action(action: &Action) -> Value {
+    let at = |kind: &client::Kind, key: &Key| format!("{} {key}", kind.plural);
+    match action {
+        Action::Create { kind, object, .. } => json!({"create": kind.plural, "object": object}),
+        Action::Patch { kind, key, subresource, patch, .. } => {
+            let verb = if subresource.is_empty() { "patch".to_owned() } else { format!("patch {subresource}") };
+            json!({verb: at(kind, key), "with": patch})
+        }
+        Action::Delete { kind, key, options, .. } => match options.propagation {
+            None => json!({"delete": at(kind, key)}),
+            Some(how) => json!({"delete": at(kind, key), "propagation": propagation(how)}),
+        },
+        Action::Event(event) => json!({
+            "event": event.reason, "about": at(&event.about.kind, &event.about.key), "message": event.message,
+        }),
+    }
+}
+
+fn propagation(how: Propagation) -> String {
+    format!("{how:?}")
+}

@@ -1,0 +1,180 @@
+//! The shell around every controller: waits for news, asks for a plan, carries it out.
+//!
+//! Not here: anything that decides. What a controller does is its plan; how a plan meets a server that refuses, answers
+//! late or not at all is here, once.
+
+use std::{sync::Arc, time::Duration};
+
+use client::{
+    ApiError, Caches, Key, Kind, Requests, WorkQueue,
+    caches::{AnySubscription, Changes, Topic},
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use stdx::Clock;
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::{
+    plan::{Action, Event, Plan},
+    recorder::Recorder,
+};
+
+/// Keys of one controller that are worked on at once.
+const WORKERS: usize = 8;
+/// Actions of one step that are under way at once, at most. A step starts with one and doubles, so that a quota that
+/// refuses one pod is not asked for five thousand.
+const WIDEST: usize = 64;
+
+/// What the reconcile step is told beside what the caches hold.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    pub now: Timestamp,
+    /// Why the last plan for this key was not carried out, if it was not.
+    pub failure: Option<Failure>,
+}
+
+/// An action the server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What was tried: `create`, `patch`, `delete`.
+    pub verb: &'static str,
+    /// The plural name of the kind it was tried on.
+    pub resource: String,
+    pub message: String,
+}
+
+impl Failure {
+    fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
+        Self { verb, resource: kind.plural.to_string(), message: error.to_string() }
+    }
+}
+
+/// One controller: a pure function of what is known, and the news that make it look again.
+pub trait Controller: Send + Sync + 'static {
+    /// The name of its writes and events.
+    fn name(&self) -> &'static str;
+
+    /// The kinds whose changes it is told of.
+    fn topics(&self) -> &'static [Topic];
+
+    /// The keys that have to be looked at after these changes.
+    fn touched(&self, caches: &Caches, changes: &Changes, add: &mut dyn FnMut(Key));
+
+    fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan;
+}
+
+/// What the shells of all controllers share.
+#[derive(Clone)]
+pub struct Shell {
+    pub caches: Caches,
+    pub requests: Requests,
+    pub recorder: Recorder,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Runs a controller until it is dropped.
+pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
+    let topics = controller.topics();
+    shell.caches.synced(topics).await;
+    let news = Arc::new(Notify::new());
+    let subscriptions: Vec<AnySubscription> =
+        topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
+    let queue = WorkQueue::default();
+    let mut tasks = JoinSet::new();
+    for _ in 0..WORKERS {
+        tasks.spawn(work(Arc::clone(&controller), shell.clone(), queue.clone()));
+    }
+    loop {
+        for subscription in &subscriptions {
+            let changes = subscription.changes();
+            controller.touched(&shell.caches, &changes, &mut |key| queue.add(key));
+        }
+        news.notified().await;
+    }
+}
+
+async fn work(controller: Arc<dyn Controller>, shell: Shell, queue: WorkQueue<Key>) {
+    loop {
+        let key = queue.next().await;
+        let mut turn = Turn { now: shell.clock.now(), failure: None };
+        let plan = controller.reconcile(&shell.caches, &key, &turn);
+        match shell.carry_out(&plan).await {
+            Ok(()) => queue.forget_failures(&key),
+            Err(failure) => {
+                let wait = queue.retry(key.clone());
+                tracing::debug!(controller = controller.name(), %key, "{}; again in {wait:?}", failure.message);
+                // The refusal itself may have to be shown in the status; what else is planned waits for the retry.
+                turn.failure = Some(failure);
+                let plan = controller.reconcile(&shell.caches, &key, &turn);
+                for action in plan.steps.iter().flatten().filter(|action| action.is_status()) {
+                    let _ = shell.act(action).await;
+                }
+            }
+        }
+        if let Some(wait) = plan.again_after {
+            queue.add_after(key.clone(), wait);
+        }
+        queue.done(&key);
+    }
+}
+
+impl Shell {
+    /// Carries out step by step; stops at the first step of which an action failed.
+    pub async fn carry_out(&self, plan: &Plan) -> Result<(), Failure> {
+        for step in &plan.steps {
+            let (mut rest, mut width) = (&step[..], 1);
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(width.min(rest.len()));
+                let results = join_all(now.iter().map(|action| self.act(action))).await;
+                results.into_iter().collect::<Result<(), Failure>>()?;
+                (rest, width) = (later, (width * 2).min(WIDEST));
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&self, action: &Action) -> Result<(), Failure> {
+        let (verb, kind, result) = match action {
+            Action::Event(event) => {
+                self.recorder.record(event.clone());
+                return Ok(());
+            }
+            Action::Create { kind, namespace, object, tell } => {
+                let result = self.requests.create(kind, namespace, object).await;
+                if let Some(about) = tell {
+                    self.recorder.record(Event::of_creation(about, kind, &result));
+                }
+                ("create", kind, result)
+            }
+            Action::Patch { kind, key, subresource, form, patch } => {
+                let result = self.requests.patch(kind, key, subresource, (*form, patch)).await;
+                ("patch", kind, result)
+            }
+            Action::Delete { kind, key, options, tell } => {
+                let result = self.requests.delete(kind, key, options).await;
+                if let Some(about) = tell {
+                    self.recorder.record(Event::of_deletion(about, kind, key, &result));
+                }
+                let answer = match &result {
+                    Ok(answer) => &answer[..],
+                    Err(error) if error.is_not_found() => &[],
+                    Err(error) => return Err(Failure::new("delete", kind, error)),
+                };
+                self.caches.observe_deletion(kind, key, answer);
+                return Ok(());
+            }
+        };
+        match result {
+            Ok(answer) => self.caches.observe_answer(kind, &answer),
+            // What is gone needs nothing more, and the watch will say so too.
+            Err(error) if verb == "patch" && error.is_not_found() => {}
+            Err(error) => return Err(Failure::new(verb, kind, &error)),
+        }
+        Ok(())
+    }
+}
+
+/// The pause after which a time in the future will have come.
+pub fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}

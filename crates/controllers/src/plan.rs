@@ -1,0 +1,157 @@
+//! What a reconcile step decides: data that a test can read, a driver can carry out, and a reader can be shown.
+
+use std::time::Duration;
+
+use client::{
+    Key, Kind,
+    objects::{Meta, Object},
+    requests::{DeleteOptions, Patch},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What is to be done about one object. Steps follow each other, and the actions of a step stand side by side; a
+/// failure ends the plan, and the object is looked at again after its back-off.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    pub steps: Vec<Vec<Action>>,
+    /// When to look again if nothing changes until then.
+    pub again_after: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Create {
+        kind: Kind,
+        namespace: Box<str>,
+        object: Value,
+        /// Who is told about the object's making, or about why it could not be made.
+        tell: Option<Reference>,
+    },
+    /// A merge patch (RFC 7386), or one in the form its kind merges by (strategic).
+    Patch {
+        kind: Kind,
+        key: Key,
+        subresource: &'static str,
+        form: Patch,
+        patch: Value,
+    },
+    Delete {
+        kind: Kind,
+        key: Key,
+        options: DeleteOptions,
+        tell: Option<Reference>,
+    },
+    Event(Event),
+}
+
+/// An object as events and owner references name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    pub kind: Kind,
+    pub key: Key,
+    pub uid: Box<str>,
+    pub revision: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub about: Reference,
+    pub warning: bool,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl Action {
+    pub fn is_status(&self) -> bool {
+        matches!(self, Self::Patch { subresource: "status", .. })
+    }
+}
+
+impl Plan {
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Adds a step, if there is anything in it.
+    pub fn then(&mut self, step: Vec<Action>) {
+        if !step.is_empty() {
+            self.steps.push(step);
+        }
+    }
+
+    /// Looks again after `wait`, or earlier if that is asked for elsewhere.
+    pub fn again_after(&mut self, wait: Duration) {
+        self.again_after = Some(self.again_after.map_or(wait, |earlier| earlier.min(wait)));
+    }
+}
+
+impl Reference {
+    pub fn to<T: Object>(object: &T) -> Self {
+        let meta = object.meta();
+        Self { kind: T::KIND, key: object.key(), uid: meta.uid.clone(), revision: meta.resource_version }
+    }
+
+    /// As an entry of `metadata.ownerReferences`, for an owner that manages what it owns.
+    pub fn as_controller(&self) -> Value {
+        json!({
+            "apiVersion": self.kind.api_version(), "kind": self.kind.kind, "name": self.key.name(), "uid": self.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        })
+    }
+}
+
+/// A status patch that holds only what differs. `known` and `wanted` are the whole status; the patch applies to the state
+/// of the object that was looked at, and to no later one.
+pub fn status_patch<T: Object, S: Serialize>(object: &T, known: &S, wanted: &S) -> Action {
+    let value = |status: &S| serde_json::to_value(status).unwrap_or_default();
+    let difference = difference(&value(known), &value(wanted)).unwrap_or_else(|| json!({}));
+    Action::Patch {
+        kind: T::KIND,
+        key: object.key(),
+        subresource: "status",
+        form: Patch::Merge,
+        patch: json!({"metadata": precondition(object.meta()), "status": difference}),
+    }
+}
+
+/// What a patch's metadata says so that it meets no other object and no later state.
+pub fn precondition(meta: &Meta) -> Value {
+    json!({"uid": meta.uid, "resourceVersion": meta.resource_version.to_string()})
+}
+
+/// The merge patch that leads from `known` to `wanted`; none where they are equal.
+pub fn difference(known: &Value, wanted: &Value) -> Option<Value> {
+    if known == wanted {
+        return None;
+    }
+    let (Value::Object(known), Value::Object(wanted)) = (known, wanted) else { return Some(wanted.clone()) };
+    let mut patch = serde_json::Map::new();
+    for (name, value) in wanted {
+        match known.get(name) {
+            None => drop(patch.insert(name.clone(), value.clone())),
+            Some(before) => {
+                if let Some(change) = difference(before, value) {
+                    patch.insert(name.clone(), change);
+                }
+            }
+        }
+    }
+    for name in known.keys().filter(|name| !wanted.contains_key(*name)) {
+        patch.insert(name.clone(), Value::Null);
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_holds_what_differs_and_no_more() {
+        let known = json!({"replicas": 3, "ready": 1, "deep": {"a": 1, "b": 2}, "list": [1]});
+        let wanted = json!({"replicas": 3, "ready": 2, "deep": {"a": 1}, "list": [1, 2]});
+        assert_eq!(difference(&known, &wanted), Some(json!({"ready": 2, "deep": {"b": null}, "list": [1, 2]})));
+        assert_eq!(difference(&wanted, &wanted), None);
+    }
+}

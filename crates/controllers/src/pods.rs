@@ -1,0 +1,90 @@
+//! What controllers of pods share: a pod from a template, and which of many pods to give up first.
+
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+
+use client::objects::{Pod, pod::Phase};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::plan::{Action, Reference};
+
+/// A pod as the template says, owned by `owner`. The server completes the name.
+pub fn from_template(template: &Value, owner: &Reference) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "generateName": generated_prefix(owner.key.name()),
+            "ownerReferences": [owner.as_controller()],
+        },
+        "spec": template["spec"],
+    });
+    for part in ["labels", "annotations", "finalizers"] {
+        if !template["metadata"][part].is_null() {
+            pod["metadata"][part] = template["metadata"][part].clone();
+        }
+    }
+    pod
+}
+
+/// The owner's name and a dash, shortened where a generated name would not fit.
+fn generated_prefix(owner: &str) -> String {
+    // 253 characters for a name, of which the server adds five; it cuts what is too long.
+    format!("{owner}-")
+}
+
+pub fn create(template: &Value, owner: &Reference) -> Action {
+    Action::Create {
+        kind: <Pod as client::objects::Object>::KIND,
+        namespace: owner.key.namespace().into(),
+        object: from_template(template, owner),
+        tell: Some(owner.clone()),
+    }
+}
+
+/// What an annotation says a pod's loss costs (KEP-2255); 0 where it says nothing.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// The `count` pods to give up first, in that order: what does least so far, costs least, stands closest to its
+/// like, and is youngest. Times count by their order of magnitude, and the UID decides among equals, so that it is
+/// not always the same node that loses (KEP-2185).
+///
+/// `related` are the pods that serve the same purpose, whose number on a node makes a pod there dispensable.
+pub fn to_give_up(pods: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+    let mut on_node: HashMap<&str, usize> = HashMap::new();
+    for pod in related.iter().filter(|pod| pod.is_active()) {
+        *on_node.entry(&pod.spec.node_name).or_default() += 1;
+    }
+    let mut ranked: Vec<&Arc<Pod>> = pods.iter().collect();
+    if count < ranked.len() {
+        ranked.sort_by_cached_key(|pod| {
+            let ready = pod.ready_since();
+            let restarts = pod.status.container_statuses.iter().map(|status| status.restart_count).max();
+            (
+                !pod.spec.node_name.is_empty(),
+                match pod.status.phase {
+                    Phase::Pending => 0,
+                    Phase::Unknown => 1,
+                    _ => 2,
+                },
+                ready.is_some(),
+                deletion_cost(pod),
+                Reverse(on_node.get(&*pod.spec.node_name).copied().unwrap_or_default()),
+                ready.map(|since| magnitude(since, now)),
+                Reverse(restarts.unwrap_or_default()),
+                pod.metadata.creation_timestamp.map(|since| magnitude(since, now)),
+                pod.metadata.uid.clone(),
+            )
+        });
+    }
+    ranked.into_iter().take(count).cloned().collect()
+}
+
+fn deletion_cost(pod: &Pod) -> i32 {
+    pod.metadata.annotations.get(DELETION_COST).and_then(|cost| cost.parse().ok()).unwrap_or_default()
+}
+
+/// How long ago, as a power of two of nanoseconds; small for what is young.
+fn magnitude(since: Timestamp, now: Timestamp) -> u32 {
+    let nanoseconds = now.as_nanosecond().saturating_sub(since.as_nanosecond()).max(1);
+    nanoseconds.ilog2()
+}
