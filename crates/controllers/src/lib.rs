@@ -1,6 +1,8 @@
 //! What keeps the cluster as its objects say: one module a controller, each a pure step from what is known to what is to
 //! be done ([`plan::Plan`]), and one shell that runs them all ([`driver`]).
 //!
+//! So far ReplicaSets and Deployments; they are not yet started by `coracle server`.
+//!
 //! Not here: scheduling, and anything on a node.
 
 #[cfg(test)]
@@ -14,3 +16,28 @@ pub mod deployment;
 mod pods;
 pub mod replica_set;
 mod replicas;
+
+use std::sync::Arc;
+
+use client::{Caches, Requests, caches::Topic};
+use stdx::Clock;
+use tokio::task::JoinSet;
+
+use driver::{Controller, Shell};
+
+/// The name under which controllers write, as those of a stock cluster.
+const MANAGER: &str = "kube-controller-manager";
+
+/// Runs every controller until the tasks are dropped.
+pub fn start(client: kube::Client, clock: &Arc<dyn Clock>) -> JoinSet<()> {
+    let requests = Requests::new(client, MANAGER);
+    let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
+    let all: [Arc<dyn Controller>; 2] = [Arc::new(replica_set::ReplicaSets), Arc::new(deployment::Deployments)];
+    for controller in all {
+        let (recorder, writing) = recorder::Recorder::new(requests.clone(), controller.name(), Arc::clone(clock));
+        tasks.spawn(writing);
+        let shell = Shell { caches: caches.clone(), requests: requests.clone(), recorder, clock: Arc::clone(clock) };
+        tasks.spawn(driver::run(controller, shell));
+    }
+    tasks
+}
