@@ -1,5 +1,6 @@
 //! Deployments from their creation to the next template and back, against the API server in this process. The test is
 //! the node: it reports pods as ready when it likes.
+#![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
 

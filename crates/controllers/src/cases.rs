@@ -11,12 +11,13 @@ use document::{Encoding, decode, yaml};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    deployment::Deployments,
     driver::{Controller, Failure, Turn},
     plan::{Action, Plan},
     replica_set::ReplicaSets,
 };
 
-const CONTROLLERS: &[(&str, &dyn Controller)] = &[("replica_set", &ReplicaSets)];
+const CONTROLLERS: &[(&str, &dyn Controller)] = &[("deployment", &Deployments), ("replica_set", &ReplicaSets)];
 
 #[test]
 fn every_case_is_decided_as_it_says() {
@@ -48,7 +49,7 @@ fn every_case_is_decided_as_it_says() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
-    assert!(count >= 8, "only {count} cases: were files lost?");
+    assert!(count >= 30, "only {count} cases: were files lost?");
 }
 
 fn expected(case: &Value) -> Value {

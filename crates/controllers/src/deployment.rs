@@ -100,8 +100,13 @@ fn takers<'a>(caches: &Caches, orphan: &'a Meta) -> impl Iterator<Item = Key> + 
 impl Scene<'_> {
     fn roll_out(&self, plan: &mut Plan, owner: &Reference) {
         let rescaling = self.deployment.spec.paused || self.is_rescaled();
+        // What is written here is seen at once, and leads to the next turn.
         match &self.sets.new {
-            Some(new) => plan.then(self.keep_in_step(new).into_iter().collect()),
+            Some(new) => {
+                if let Some(patch) = self.keep_in_step(new) {
+                    return plan.then(vec![patch]);
+                }
+            }
             None if !rescaling && self.may_create() => return plan.then(self.create(owner)),
             None => {}
         }
