@@ -2,7 +2,7 @@
 //!
 //! Every file `cases/<controller>/<name>.yaml` has a `state` (the objects that are known), the `key` that is looked at,
 //! `now`, where it matters a `failure` of the plan before, and what is expected: `steps`, each a list of actions, and
-//! `again` (seconds). `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
+//! `again_ms`. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
 
 use std::{fs, path::PathBuf};
 
@@ -54,7 +54,7 @@ fn every_case_is_decided_as_it_says() {
 
 fn expected(case: &Value) -> Value {
     let mut expected = Map::new();
-    for field in ["steps", "again"] {
+    for field in ["steps", "again_ms"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.to_owned(), value.clone());
         }
@@ -81,7 +81,7 @@ fn shown(plan: &Plan) -> Value {
     let steps: Vec<Value> = plan.steps.iter().map(|step| step.iter().map(action).collect()).collect();
     match plan.again_after {
         None => json!({ "steps": steps }),
-        Some(wait) => json!({ "steps": steps, "again": wait.as_secs_f64() }),
+        Some(wait) => json!({ "steps": steps, "again_ms": u64::try_from(wait.as_millis()).unwrap() }),
     }
 }
 
