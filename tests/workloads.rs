@@ -81,7 +81,9 @@ impl Cluster {
 
     async fn patch(&self, kind: Kind, name: &str, subresource: &str, patch: Value) {
         let key = Key::new("default", name);
-        self.requests.patch(&kind, &key, subresource, (Patch::Merge, &patch)).await.unwrap();
+        let answer = self.requests.patch(&kind, &key, subresource, (Patch::Merge, &patch)).await.unwrap();
+        // Or what is waited for next might be found in the past.
+        self.caches.observe_answer(&kind, &answer);
     }
 
     /// Reports every pod as running and ready, and lets those go that are to go, until `done`.
