@@ -69,9 +69,7 @@ impl Cluster {
             }
         };
         if timeout(PATIENCE, wait).await.is_err() {
-            let deployment = self.deployment();
-            let pods = self.caches.pods.len();
-            panic!("{what} did not come about: {:?}, {pods} pods", deployment.status);
+            panic!("{what} did not come about: {} pods", self.caches.pods.len());
         }
     }
 
@@ -156,7 +154,8 @@ async fn a_deployment_rolls_out_scales_and_rolls_back() {
     let cluster = Cluster::start().await;
     let no_check = |_: &Caches| {};
     cluster.requests.create(&Deployment::KIND, "default", &web(6)).await.unwrap();
-    cluster.until("pods", |caches| caches.pods.len() == 6).await;
+    let made = |caches: &Caches| caches.pods.len() == 6 && caches.deployments.len() == 1;
+    cluster.until("pods", made).await;
     assert_eq!(condition(&cluster.deployment(), "Available"), ("False", "MinimumReplicasUnavailable"));
     cluster.run_pods("the first rollout", |caches| is_complete(caches, 6, 1), no_check).await;
     assert_eq!(condition(&cluster.deployment(), "Available"), ("True", "MinimumReplicasAvailable"));

@@ -38,6 +38,8 @@ struct Scene<'a> {
     turn: &'a Turn,
     /// Whether a set other than the new one still has pods that are not over.
     old_pods_remain: bool,
+    /// Pods that there are or will be: of each set, those it is to have or, while it gives some up, those it has.
+    pods: i32,
 }
 
 impl Controller for Deployments {
@@ -79,7 +81,8 @@ impl Controller for Deployments {
         let sets = Revisions::sort(&deployment, claimed.own);
         let old_pods_remain =
             sets.old.iter().any(|set| caches.pods.owned_by(&set.metadata.uid).iter().any(|pod| !pod.is_over()));
-        let scene = Scene { deployment: &deployment, sets, turn, old_pods_remain };
+        let pods = sets.all().map(|set| set.spec.replicas.max(active_pods(caches, set))).sum();
+        let scene = Scene { deployment: &deployment, sets, turn, old_pods_remain, pods };
         let mut plan = Plan::nothing();
         plan.then(claimed.actions);
         if !deleting {
@@ -88,6 +91,11 @@ impl Controller for Deployments {
         scene.tell_status(&mut plan);
         plan
     }
+}
+
+fn active_pods(caches: &Caches, set: &ReplicaSet) -> i32 {
+    let active = caches.pods.owned_by(&set.metadata.uid).iter().filter(|pod| pod.is_active()).count();
+    i32::try_from(active).unwrap_or(i32::MAX)
 }
 
 /// The deployments that would take on a set without an owner.

@@ -78,7 +78,7 @@ impl Scene<'_> {
         if !self.is_rolling() {
             return self.wanted();
         }
-        let room = self.wanted().saturating_add(self.max_surge()) - self.total();
+        let room = self.wanted().saturating_add(self.max_surge()) - self.pods;
         if room <= 0 { size } else { size + room.min(self.wanted() - size) }
     }
 
@@ -100,16 +100,16 @@ impl Scene<'_> {
     /// Takes from the old sets what can be done without: first what is not available anyway, then what is.
     fn shrink_old(&self, new: &ReplicaSet) -> Vec<Resize> {
         let least = self.wanted() - self.max_unavailable();
-        let new_unavailable = new.spec.replicas - new.status.available_replicas;
+        let new_unavailable = new.spec.replicas - available(new);
         let mut dispensable = self.total() - least - new_unavailable;
-        let available: i32 = self.sets.all().map(|set| set.status.available_replicas).sum();
-        let mut spare = available - least;
+        let available_now: i32 = self.sets.all().map(|set| available(set)).sum();
+        let mut spare = available_now - least;
         let mut sizes: Vec<i32> = self.sets.old.iter().map(|set| set.spec.replicas).collect();
         if dispensable <= 0 {
             return Vec::new();
         }
         for (set, size) in self.sets.old.iter().zip(&mut sizes) {
-            let unavailable = (*size - set.status.available_replicas).clamp(0, dispensable);
+            let unavailable = (*size - available(set)).clamp(0, dispensable);
             *size -= unavailable;
             dispensable -= unavailable;
         }
@@ -198,6 +198,11 @@ impl Scene<'_> {
         let size = (2 * i64::from(set.spec.replicas) * most + before) / (2 * before);
         i32::try_from(size).unwrap_or(i32::MAX) - set.spec.replicas
     }
+}
+
+/// The pods of a set that are available and stay so: one that shrinks still counts those it is about to give up.
+fn available(set: &ReplicaSet) -> i32 {
+    set.status.available_replicas.min(set.spec.replicas)
 }
 
 fn changed(set: &Arc<ReplicaSet>, replicas: i32) -> Vec<Resize> {

@@ -1,5 +1,7 @@
 //! Where a pod may run: affinity, tolerations, topology spread.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::{
@@ -167,19 +169,25 @@ pub fn tolerations(list: &Node<'_>) {
 }
 
 pub fn topology_spread(list: &Node<'_>) {
-    let constraints = elements(list.value);
-    for (constraint, position) in list.items().zip(1..) {
+    let pair = |constraint: &Value| {
+        format!("{{{}, {}}}", text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable"))
+    };
+    // Of two that are the same the first is told of.
+    let mut to_come: HashMap<String, usize> = HashMap::new();
+    for constraint in elements(list.value) {
+        *to_come.entry(pair(constraint)).or_default() += 1;
+    }
+    for constraint in list.items() {
         constraint.get("maxSkew").positive();
         constraint.get("topologyKey").require_saying("can not be empty");
         let action = constraint.get("whenUnsatisfiable");
         if !matches!(action.text(), "DoNotSchedule" | "ScheduleAnyway") {
             action.not_supported(&["DoNotSchedule", "ScheduleAnyway"]);
         }
-        let pair = |constraint: &Value| {
-            format!("{{{}, {}}}", text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable"))
-        };
         let this = pair(constraint.value);
-        if constraints[position..].iter().any(|other| pair(other) == this) {
+        let left = to_come.entry(this.clone()).or_default();
+        *left = left.saturating_sub(1);
+        if *left > 0 {
             let path: Path<'_> = constraint.path().child("{topologyKey, whenUnsatisfiable}");
             constraint.push(FieldError::duplicate(&path, this));
         }

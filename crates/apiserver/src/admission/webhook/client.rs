@@ -20,7 +20,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::address::Address;
+use super::{address::Address, trust::Verifier};
 
 /// An answer may be as large as what a client may send: a patch can hold an object.
 const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
@@ -37,12 +37,20 @@ pub struct Client {
 impl Client {
     /// Trusts the given authorities (PEM), or those of the machine where there are none.
     pub fn new(authorities: &[u8]) -> Result<Self, String> {
-        let roots = if authorities.is_empty() { Arc::clone(&MACHINE_ROOTS) } else { Arc::new(roots(authorities)?) };
+        let (roots, named) = match authorities {
+            [] => (Arc::clone(&MACHINE_ROOTS), Vec::new()),
+            pem => {
+                let certificates = certificates(pem)?;
+                (Arc::new(roots(&certificates)?), certificates)
+            }
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Verifier::new(roots, named, Arc::clone(&provider))?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), idle: Mutex::default() })
     }
@@ -208,14 +216,19 @@ fn describe_status(status: StatusCode, body: &[u8]) -> String {
     text.to_owned()
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("unable to load root certificates: {error}"))?;
-    }
-    if roots.is_empty() {
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|error| format!("unable to load root certificates: {error}"))?;
+    if certificates.is_empty() {
         return Err("unable to load root certificates: no valid certificate data seen".to_owned());
+    }
+    Ok(certificates)
+}
+
+fn roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|error| format!("unable to load root certificates: {error}"))?;
     }
     Ok(roots)
 }

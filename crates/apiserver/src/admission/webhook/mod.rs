@@ -4,6 +4,7 @@ mod address;
 mod client;
 mod configuration;
 mod review;
+mod trust;
 
 #[cfg(test)]
 mod tests;
