@@ -4,7 +4,9 @@
 //! failing disk is said in the server's log: a gap is never silent.
 
 use std::{
+    fs::{File, Metadata},
     io::Write,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -68,6 +70,31 @@ pub struct Record {
     event: Option<Box<Value>>,
 }
 
+/// A file that is appended to under one name: one that was renamed or removed, as logs are rotated, is followed by a
+/// new one.
+struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    fn open(path: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { file: Self::at(&path)?, path })
+    }
+
+    fn at(path: &Path) -> std::io::Result<File> {
+        File::options().create(true).append(true).open(path)
+    }
+
+    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        let identity = |file: Metadata| (file.dev(), file.ino());
+        if std::fs::metadata(&self.path).map(identity).ok() != self.file.metadata().map(identity).ok() {
+            self.file = Self::at(&self.path)?;
+        }
+        self.file.write_all(line)
+    }
+}
+
 impl Audit {
     pub fn off(random: Arc<dyn Random>) -> Self {
         Self { lines: None, random }
@@ -75,14 +102,13 @@ impl Audit {
 
     /// Appends to `path`; a file that cannot be opened is an error at start, not later.
     pub fn to_file(path: &Path, random: Arc<dyn Random>) -> std::io::Result<Self> {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        let mut log = Log::open(path.to_owned())?;
         let (sender, receiver) = std::sync::mpsc::sync_channel::<String>(QUEUE_LINES);
-        let path: PathBuf = path.to_owned();
         thread::Builder::new().name("audit".into()).spawn(move || {
             for mut line in receiver {
                 line.push('\n');
-                if let Err(error) = file.write_all(line.as_bytes()) {
-                    tracing::error!(path = %path.display(), %error, "the audit log cannot be written; a request is missing there");
+                if let Err(error) = log.append(line.as_bytes()) {
+                    tracing::error!(path = %log.path.display(), %error, "the audit log cannot be written; a request is missing there");
                 }
             }
         })?;
@@ -191,4 +217,24 @@ fn user_info(user: &User) -> Value {
         info["extra"] = json!(user.extra);
     }
     info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_rotated_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, old) = (directory.path().join("audit.log"), directory.path().join("audit.log.1"));
+        let mut log = Log::open(path.clone()).unwrap();
+        log.append(b"one\n").unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        log.append(b"two\n").unwrap();
+        log.append(b"three\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.append(b"four\n").unwrap();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&old), read(&path)), ("one\n".to_owned(), "four\n".to_owned()));
+    }
 }

@@ -3,13 +3,21 @@
 //! The engine reads nearly the same syntax. What it would read otherwise is rewritten first: Perl's classes are ASCII, a
 //! bracket within a class is a bracket, `\Q…\E` quotes, and a repetition counts to 1000 at most.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use std::{
+    collections::HashMap,
+    iter::Peekable,
+    str::Chars,
+    sync::{Arc, LazyLock},
+};
 
+use parking_lot::RwLock;
 use regex::{Regex, RegexBuilder};
 
-/// Bytes that a compiled pattern may take.
+/// Bytes that a compiled pattern may take, and what it may set up for speed while it is used.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
+const MAX_SCRATCH_BYTES: usize = 64 << 10;
+/// Compiled patterns that are kept: some 20 to 50 KB each. Past that the memory starts afresh.
+const REMEMBERED: usize = 256;
 const MAX_REPETITIONS: u32 = 1000;
 
 /// Compiles a pattern; the error is worded as Go words it.
@@ -18,9 +26,30 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
     let rewritten = rewrite(pattern).map_err(|reason| failed(&reason))?;
     RegexBuilder::new(&rewritten)
         .size_limit(MAX_PROGRAM_BYTES)
-        .dfa_size_limit(MAX_PROGRAM_BYTES)
+        .dfa_size_limit(MAX_SCRATCH_BYTES)
         .build()
         .map_err(|error| failed(error.to_string().lines().last().unwrap_or_default().trim()))
+}
+
+static KNOWN: LazyLock<RwLock<HashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(RwLock::default);
+
+/// The compiled pattern, if it was used lately. Equal patterns are one, wherever they stand.
+pub fn known(pattern: &str) -> Option<Arc<Regex>> {
+    KNOWN.read().get(pattern).cloned()
+}
+
+/// Compiles a pattern where it is not known, and keeps it. What stands in schemas is compiled when it is first used.
+pub fn remember(pattern: &str) -> Result<Arc<Regex>, String> {
+    if let Some(regex) = known(pattern) {
+        return Ok(regex);
+    }
+    let regex = Arc::new(compile(pattern)?);
+    let mut known = KNOWN.write();
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(pattern.into(), Arc::clone(&regex));
+    Ok(regex)
 }
 
 fn rewrite(pattern: &str) -> Result<String, String> {

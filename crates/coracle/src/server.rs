@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Which API versions are served beside the stable ones: resource.k8s.io/v1beta2=true,api/alpha=false
     #[arg(long, value_name = "LIST", default_value = "", value_parser = parse_runtime_config)]
     runtime_config: RuntimeConfig,
-    /// Append a line for each request to this file
+    /// Append a line for each request to this file; where it is renamed, a new one follows
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
     /// For how long the past can be read and watched from

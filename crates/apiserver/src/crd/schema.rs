@@ -10,11 +10,9 @@ use document::{
     TypeId, Types,
     types::{Field, List, ListPatch, ListTopology, Map, Object, Scalar, Shape},
 };
-use regex::Regex;
 use serde_json::Value;
 
 use super::{declare, rules::Rules, validate};
-use crate::pattern;
 
 /// One level of a schema; also the value validations nested in `allOf` and its like.
 #[derive(Debug, Default, Clone)]
@@ -35,7 +33,7 @@ pub struct Schema {
     pub rules: Vec<Rule>,
     pub enumeration: Option<Vec<Value>>,
     pub required: Vec<Box<str>>,
-    pub pattern: Option<Box<Pattern>>,
+    pub pattern: Option<Box<str>>,
     /// `min…` and `max…` of lengths, items and properties.
     pub length: Bounds,
     pub items_count: Bounds,
@@ -79,13 +77,6 @@ pub struct Range {
     pub max: Option<f64>,
     pub exclusive_min: bool,
     pub exclusive_max: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    pub text: Box<str>,
-    /// `None` where a stored definition has a pattern that no longer compiles: nothing matches it.
-    pub regex: Option<Regex>,
 }
 
 /// An entry of `x-kubernetes-validations`.
@@ -144,10 +135,7 @@ impl Schema {
             rules: json["x-kubernetes-validations"].as_array().into_iter().flatten().map(Rule::read).collect(),
             enumeration: json["enum"].as_array().cloned(),
             required: texts(&json["required"]),
-            pattern: json["pattern"]
-                .as_str()
-                .filter(|text| !text.is_empty())
-                .map(|text| Box::new(Pattern { text: text.into(), regex: pattern::compile(text).ok() })),
+            pattern: json["pattern"].as_str().filter(|text| !text.is_empty()).map(Box::from),
             length: bounds("minLength", "maxLength"),
             items_count: bounds("minItems", "maxItems"),
             properties_count: bounds("minProperties", "maxProperties"),

@@ -15,6 +15,7 @@ use super::{
     formats,
     schema::{Additional, Kind, Schema},
 };
+use crate::pattern;
 
 /// Checks a document; `old` is what it was before an update.
 pub fn values(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
@@ -169,9 +170,10 @@ impl Check<'_> {
             self.invalid(text, format_args!("should be at least {min} chars long"));
         }
         if let Some(pattern) = &schema.pattern
-            && !pattern.regex.as_ref().is_some_and(|regex| regex.is_match(text))
+            // A stored definition may have a pattern that no longer compiles: nothing matches it.
+            && !pattern::remember(pattern).is_ok_and(|regex| regex.is_match(text))
         {
-            self.invalid(text, format_args!("should match '{}'", pattern.text));
+            self.invalid(text, format_args!("should match '{pattern}'"));
         }
         let is_text = matches!(schema.kind, None | Some(Kind::String));
         if is_text && !schema.format.is_empty() && !formats::matches(&schema.format, text) {

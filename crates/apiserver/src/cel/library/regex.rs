@@ -1,6 +1,6 @@
 //! Regular expressions. The engine is linear in the text; compiling is bounded in size and charged.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -43,27 +43,13 @@ pub const TABLE: &[Entry] = &[
     ),
 ];
 
-/// Patterns that a thread remembers; most are literals, used again and again.
-const REMEMBERED: usize = 64;
 /// What compiling a pattern that is not remembered costs.
 const COMPILATION: u64 = 500;
 
-thread_local! {
-    static COMPILED: RefCell<HashMap<Box<str>, Regex>> = RefCell::default();
-}
-
-fn charged(pattern: &str, budget: &Budget) -> Result<Regex, Failure> {
-    let known = COMPILED.with_borrow(|known| known.get(pattern).cloned());
-    if let Some(regex) = known {
+fn charged(pattern: &str, budget: &Budget) -> Result<Arc<Regex>, Failure> {
+    if let Some(regex) = pattern::known(pattern) {
         return Ok(regex);
     }
     budget.spend(COMPILATION)?;
-    let regex = pattern::compile(pattern).map_err(Failure::Error)?;
-    COMPILED.with_borrow_mut(|known| {
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(pattern.into(), regex.clone());
-    });
-    Ok(regex)
+    pattern::remember(pattern).map_err(Failure::Error)
 }
