@@ -1,5 +1,5 @@
 //! Work that may keep a processor for long: large bodies, documents and lists that are made anew. It is done aside
-//! from the threads that serve everything else, and only a little of it at once.
+//! from the threads that serve everything else, and only a little of it at once, of which one user may do half.
 
 use std::{
     future::{Future, poll_fn},
@@ -15,11 +15,17 @@ use tokio::{
 };
 use tokio_util::sync::PollSemaphore;
 
+use super::load::Shares;
+
 const MAX_AT_ONCE: usize = 4;
 
-/// The turns of heavy work.
-#[derive(Debug, Clone)]
-pub struct Heavy(Arc<Semaphore>);
+/// The turns of heavy work: all of them, and half of them for each share of the users.
+#[derive(Debug)]
+pub struct Heavy {
+    all: Arc<Semaphore>,
+    by_share: Box<[Arc<Semaphore>]>,
+    shares: Shares,
+}
 
 impl Default for Heavy {
     fn default() -> Self {
@@ -29,16 +35,26 @@ impl Default for Heavy {
 
 impl Heavy {
     fn within(turns: usize) -> Self {
-        Self(Arc::new(Semaphore::new(turns)))
+        let of = |turns| Arc::new(Semaphore::new(turns));
+        let by_share = (0..Shares::COUNT).map(|_| of(turns.div_ceil(2))).collect();
+        Self { all: of(turns), by_share, shares: Shares::default() }
     }
 
     /// Drives `work`. A turn is held while it computes, not while it waits for something itself.
-    pub async fn run<F: Future>(&self, work: F) -> F::Output {
+    pub async fn run<F: Future>(&self, user: &str, work: F) -> F::Output {
         let mut work = pin!(work);
-        let mut turns = PollSemaphore::new(Arc::clone(&self.0));
+        let mut all = PollSemaphore::new(Arc::clone(&self.all));
+        let mut of_share = PollSemaphore::new(Arc::clone(&self.by_share[self.shares.of(user)]));
+        // First one of the share's, so that a crowd of one user queues up behind itself.
+        let mut own = None;
         poll_fn(|context| {
-            let _turn = ready!(turns.poll_acquire(context));
-            aside(|| work.as_mut().poll(context))
+            if own.is_none() {
+                own = ready!(of_share.poll_acquire(context));
+            }
+            let turn = ready!(all.poll_acquire(context));
+            let result = aside(|| work.as_mut().poll(context));
+            drop((turn, own.take()));
+            result
         })
         .await
     }
@@ -54,7 +70,7 @@ fn aside<T>(act: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, task::Poll};
 
     use tokio::sync::oneshot;
 
@@ -70,7 +86,7 @@ mod tests {
                 begin.send(()).unwrap();
                 told.recv().unwrap()
             };
-            Heavy::default().run(work).await
+            Heavy::default().run("jane", work).await
         });
         let other = tokio::spawn(async move {
             begun.await.unwrap();
@@ -84,8 +100,23 @@ mod tests {
     async fn a_turn_is_given_back_while_work_waits() {
         let heavy = Heavy::within(1);
         let (tell, told) = oneshot::channel();
-        let waiting = heavy.run(async { told.await.unwrap() });
-        let telling = heavy.run(async { tell.send(1).unwrap() });
+        let waiting = heavy.run("jane", async { told.await.unwrap() });
+        let telling = heavy.run("jane", async { tell.send(1).unwrap() });
         assert_eq!(tokio::join!(waiting, telling), (1, ()));
+    }
+
+    /// While a crowd of one user computes, as far as one thread can show it, a turn is left to another.
+    #[tokio::test]
+    async fn one_user_leaves_turns_to_the_others() {
+        let heavy = Heavy::within(2);
+        let other = (1..).map(|number| format!("user-{number}"));
+        let other = other.into_iter().find(|user| heavy.shares.of(user) != heavy.shares.of("jane")).unwrap();
+        let janes = Arc::clone(&heavy.by_share[heavy.shares.of("jane")]).acquire_owned().await.unwrap();
+        let mut crowd = pin!(heavy.run("jane", async { 1 }));
+        let is_waiting = poll_fn(|context| Poll::Ready(crowd.as_mut().poll(context).is_pending())).await;
+        assert!(is_waiting);
+        assert_eq!(heavy.run(&other, async { 2 }).await, 2);
+        drop(janes);
+        assert_eq!(crowd.await, 1);
     }
 }

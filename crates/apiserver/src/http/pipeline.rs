@@ -109,7 +109,11 @@ impl Server {
                     series,
                     annotations: audit.annotations.clone(),
                 };
-                if call.is_heavy() { self.heavy.run(call.answer()).await } else { call.answer().await }
+                if !call.is_heavy() {
+                    return call.answer().await;
+                }
+                let name = call.user.name.clone();
+                self.heavy.run(&name, call.answer()).await
             }
         }
     }
@@ -123,7 +127,7 @@ impl Server {
             false => None,
         };
         let answer = async { self.paths(parts, path, query) };
-        if path.starts_with("/openapi") { self.heavy.run(answer).await } else { answer.await }
+        if path.starts_with("/openapi") { self.heavy.run(&user.name, answer).await } else { answer.await }
     }
 
     /// Whether there is such a path or resource at all; only that is counted by itself.

@@ -34,8 +34,9 @@ use crate::{
     metrics::requests::{Running, Series},
 };
 
-/// From here on a body is worth the detour that keeps its decoding out of the way of others.
-const LARGE_BODY_BYTES: usize = 64 * 1024;
+/// From here on a body, or the stored object that a write changes, is worth the detour that keeps work on it out of the
+/// way of others.
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// A request that has been authenticated, authorized and resolved.
 pub struct Call {
@@ -58,7 +59,13 @@ pub struct Call {
 impl Call {
     /// Whether the answer may keep a processor for long. A list of objects as they are stored is only copied.
     pub fn is_heavy(&self) -> bool {
-        self.body.bytes.len() > LARGE_BODY_BYTES || (self.verb == "list" && self.accepted != FALLBACK)
+        let changes_large_object = || {
+            let stored = matches!(self.verb, "update" | "patch" | "delete").then(|| self.engine.entry(&self.target));
+            stored.is_some_and(|entry| entry.is_ok_and(|entry| entry.value.len() > LARGE_BYTES))
+        };
+        self.body.bytes.len() > LARGE_BYTES
+            || (self.verb == "list" && self.accepted != FALLBACK)
+            || changes_large_object()
     }
 
     /// Boxed: one erased future here keeps those above small and quick to compile.
