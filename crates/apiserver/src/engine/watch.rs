@@ -1,7 +1,8 @@
 //! WATCH: what happens to the selected objects, in order, from a revision on.
 //!
 //! A watcher is a cursor into the store's shared history. Whatever has happened since it last looked is
-//! written into one chunk, so a busy watch costs one write per wake-up, not one per event.
+//! written into one chunk, so a busy watch costs one write per wake-up, not one per event. Large objects are
+//! not copied into it: all their watchers send the same bytes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use super::{
     options::{Freshness, Start, WatchOptions},
 };
 use crate::{
-    http::{body::CHUNK_BYTES, render::View},
+    http::{
+        body::{CHUNK_BYTES, Chunk, SHARED_BYTES},
+        render::View,
+    },
     metrics::requests::Running,
 };
 
@@ -32,7 +36,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 const FRAME_BYTES: usize = 40;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// A running watch; yields chunks of newline-separated events until it ends.
+/// A running watch; yields newline-separated events, in parts, until it ends.
 pub struct Watcher {
     target: Target,
     selection: Selection,
@@ -48,6 +52,8 @@ pub struct Watcher {
     deadline: Instant,
     caught_up: u64,
     batch: Vec<Arc<Event>>,
+    /// What is left of the last chunk.
+    chunk: Chunk,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
     /// Where the watch and its events are counted.
@@ -79,6 +85,7 @@ impl Engine {
             deadline: now + timeout,
             caught_up: 0,
             batch: Vec::new(),
+            chunk: Chunk::default(),
             clock: Arc::clone(&self.clock),
             stop: self.stop.clone(),
             running,
@@ -117,17 +124,25 @@ impl Engine {
 }
 
 impl Watcher {
-    /// The next chunk; `None` ends the stream.
+    /// What is to be sent next; `None` ends the stream.
     pub async fn next(&mut self) -> Option<Bytes> {
-        let mut chunk = Vec::new();
+        if let Some(rest) = self.chunk.pop() {
+            return Some(rest);
+        }
+        let mut chunk = std::mem::take(&mut self.chunk);
+        self.fill(&mut chunk).await?;
+        self.chunk = chunk;
+        self.chunk.pop()
+    }
+
+    /// Writes the next events, once there are some.
+    async fn fill(&mut self, chunk: &mut Chunk) -> Option<()> {
         if let Some(refusal) = self.refusal.take() {
-            write_error(&mut chunk, &refusal);
+            write_error(chunk, &refusal);
             self.cursor = None;
-            return Some(chunk.into());
+            return Some(());
         }
-        if self.write_state(&mut chunk) {
-            return Some(chunk.into());
-        }
+        self.write_state(chunk);
         while chunk.is_empty() {
             let cursor = self.cursor.as_mut()?;
             let mut is_bookmark_due = false;
@@ -137,7 +152,7 @@ impl Watcher {
                     Ok(revision) => self.caught_up = revision,
                     Err(store::WatchError::Lagged { .. }) => {
                         // Too slow: history has moved on. The client lists again.
-                        write_error(&mut chunk, &Status::expired("the watch fell behind the kept history"));
+                        write_error(chunk, &Status::expired("the watch fell behind the kept history"));
                         self.cursor = None;
                     }
                     Err(store::WatchError::Closed) => return None,
@@ -154,42 +169,46 @@ impl Watcher {
                 }
             }
             if self.selection.is_everything() {
-                chunk.reserve(self.batch.iter().map(|event| event.entry.value.len() + FRAME_BYTES).sum());
+                chunk.text().reserve(self.batch.iter().map(|event| copied_bytes(&event.entry)).sum());
             }
             // The ages in a table are those at the time of the event.
             self.view.now_seconds = self.clock.now().as_second();
             for event in std::mem::take(&mut self.batch) {
                 let before = chunk.len();
-                self.write_event(&mut chunk, &event);
+                self.write_event(chunk, &event);
                 if chunk.len() > before {
                     self.running.series().told(chunk.len() - before);
                 }
             }
             if is_bookmark_due {
-                write_bookmark(&mut chunk, &self.view, self.caught_up, false);
+                write_bookmark(chunk, &self.view, self.caught_up, false);
             }
         }
-        Some(chunk.into())
+        Some(())
     }
 
-    /// Writes a part of the initial state; false where there is none left.
-    fn write_state(&mut self, chunk: &mut Vec<u8>) -> bool {
-        for entry in self.state.by_ref() {
+    /// Writes as much of the initial state as a chunk takes, and its end.
+    fn write_state(&mut self, chunk: &mut Chunk) {
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Entry>| {
+            let is_first = bytes == 0;
+            bytes += entry.value.len() + FRAME_BYTES;
+            is_first || bytes <= CHUNK_BYTES
+        };
+        let count = self.state.as_slice().iter().take_while(fits).count();
+        chunk.text().reserve(self.state.as_slice()[..count].iter().map(|entry| copied_bytes(entry)).sum());
+        for entry in self.state.by_ref().take(count) {
             let before = chunk.len();
             write(chunk, &mut self.view, "ADDED", &entry);
             self.running.series().told(chunk.len() - before);
-            if chunk.len() >= CHUNK_BYTES {
-                return true;
-            }
         }
-        if std::mem::take(&mut self.mark_state_end) {
+        if self.state.len() == 0 && std::mem::take(&mut self.mark_state_end) {
             write_bookmark(chunk, &self.view, self.caught_up, true);
         }
-        !chunk.is_empty()
     }
 
     /// What an event is to this watcher depends on whether it saw the object before.
-    fn write_event(&mut self, chunk: &mut Vec<u8>, event: &Event) {
+    fn write_event(&mut self, chunk: &mut Chunk, event: &Event) {
         let is_delete = event.kind == EventKind::Delete;
         let (before, now) = if self.selection.is_everything() {
             (event.previous.is_some(), !is_delete)
@@ -214,34 +233,40 @@ impl Watcher {
     }
 }
 
-fn write(chunk: &mut Vec<u8>, view: &mut View, kind: &str, entry: &Entry) {
+fn write(chunk: &mut Chunk, view: &mut View, kind: &str, entry: &Entry) {
     if Stored::of(entry).is_none() {
         return;
     }
     frame(chunk, kind, |chunk| view.write_entry(chunk, entry));
 }
 
-fn write_value(chunk: &mut Vec<u8>, view: &mut View, kind: &str, document: &Value) {
-    frame(chunk, kind, |chunk| view.write_document(chunk, document));
+fn write_value(chunk: &mut Chunk, view: &mut View, kind: &str, document: &Value) {
+    frame(chunk, kind, |chunk| view.write_document(chunk.text(), document));
 }
 
-fn frame(chunk: &mut Vec<u8>, kind: &str, object: impl FnOnce(&mut Vec<u8>)) {
-    chunk.extend_from_slice(b"{\"type\":\"");
-    chunk.extend_from_slice(kind.as_bytes());
-    chunk.extend_from_slice(b"\",\"object\":");
+fn frame(chunk: &mut Chunk, kind: &str, object: impl FnOnce(&mut Chunk)) {
+    let text = chunk.text();
+    text.extend_from_slice(b"{\"type\":\"");
+    text.extend_from_slice(kind.as_bytes());
+    text.extend_from_slice(b"\",\"object\":");
     object(chunk);
-    chunk.extend_from_slice(b"}\n");
+    chunk.text().extend_from_slice(b"}\n");
 }
 
-fn write_bookmark(chunk: &mut Vec<u8>, view: &View, revision: u64, ends_state: bool) {
+/// What an event of the entry takes in a buffer, at most.
+fn copied_bytes(entry: &Entry) -> usize {
+    FRAME_BYTES + if entry.value.len() < SHARED_BYTES { entry.value.len() } else { 0 }
+}
+
+fn write_bookmark(chunk: &mut Chunk, view: &View, revision: u64, ends_state: bool) {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if ends_state {
         metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
     }
     let object = view.bookmark(metadata);
-    frame(chunk, "BOOKMARK", |chunk| chunk.extend_from_slice(object.to_string().as_bytes()));
+    frame(chunk, "BOOKMARK", |chunk| chunk.text().extend_from_slice(object.to_string().as_bytes()));
 }
 
-fn write_error(chunk: &mut Vec<u8>, status: &Status) {
-    frame(chunk, "ERROR", |chunk| chunk.extend_from_slice(status.to_value().to_string().as_bytes()));
+fn write_error(chunk: &mut Chunk, status: &Status) {
+    frame(chunk, "ERROR", |chunk| chunk.text().extend_from_slice(status.to_value().to_string().as_bytes()));
 }

@@ -1,7 +1,9 @@
-//! Response bodies. A list is copied from the stored bytes into the connection a chunk at a time; a
-//! watch produces chunks as events come. Nothing buffers more than one chunk per client.
+//! Response bodies. A list is put together from the stored bytes a chunk at a time; a watch produces chunks
+//! as events come. Nothing buffers more than one chunk per client, and in a chunk large objects are not
+//! copied but shared with the store.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     fmt::{self, Debug},
     pin::Pin,
@@ -14,6 +16,57 @@ use http_body::{Frame, SizeHint};
 
 /// How much of a streamed body is handed to the connection at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// From here on an object is sent as it lies in the store, in a frame of its own. A smaller one is copied beside
+/// its neighbours: that costs less than the frame.
+pub const SHARED_BYTES: usize = 16 * 1024;
+
+/// What is sent next: copies and texts, gathered in one buffer, and between them large objects, shared with the
+/// store.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    parts: VecDeque<Bytes>,
+    text: Vec<u8>,
+    /// Of `parts`.
+    bytes: usize,
+}
+
+impl Chunk {
+    /// The end of what is gathered.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Adds a part of a value: copied where it is small, shared where it is large.
+    pub fn add(&mut self, value: &Bytes, part: &[u8]) {
+        if part.len() < SHARED_BYTES {
+            self.text.extend_from_slice(part);
+            return;
+        }
+        if !self.text.is_empty() {
+            self.bytes += self.text.len();
+            self.parts.push_back(std::mem::take(&mut self.text).into());
+        }
+        self.bytes += part.len();
+        self.parts.push_back(value.slice_ref(part));
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes + self.text.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the next part, in order.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let Some(part) = self.parts.pop_front() else {
+            return (!self.text.is_empty()).then(|| std::mem::take(&mut self.text).into());
+        };
+        self.bytes -= part.len();
+        Some(part)
+    }
+}
 
 pub enum Body {
     Whole(Option<Bytes>),

@@ -8,7 +8,10 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Body as _;
 
-use super::{body::Body, listener::Peer};
+use super::{
+    body::{Body, CHUNK_BYTES},
+    listener::Peer,
+};
 
 /// Upstream's threshold.
 const MIN_BYTES: u64 = 128 * 1024;
@@ -42,7 +45,10 @@ fn compressed(body: Body) -> Body {
         stream @ Body::Stream(_) => return stream,
     };
     let mut encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
-    let mut pieces = pieces;
+    // A piece may be a large object that is shared with the store; what comes of it is not.
+    let mut pieces = pieces.flat_map(|mut piece| {
+        std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(CHUNK_BYTES))))
+    });
     let stream = std::iter::from_fn(move || {
         let mut out = BytesMut::new();
         while out.is_empty() {

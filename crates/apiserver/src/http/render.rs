@@ -2,7 +2,7 @@
 //!
 //! The usual case, JSON in the stored version, copies bytes and decodes nothing.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use api::resource::{Cell, Column, Resource};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use store::Entry;
 
 use super::{
-    body::{Body, CHUNK_BYTES},
+    body::{Body, CHUNK_BYTES, Chunk, SHARED_BYTES},
     negotiate::{Accepted, Format, MetaVersion, Shape},
 };
 use crate::engine::{
@@ -77,7 +77,7 @@ impl View {
     pub fn list(&self, page: Page) -> Response<Body> {
         let metadata = list_metadata(&page);
         if self.accepted == (Accepted { format: Format::Json, shape: Shape::Object }) {
-            return self.verbatim_list(&metadata, &page.entries);
+            return self.verbatim_list(&metadata, page.entries);
         }
         let documents: Vec<Value> =
             page.entries.iter().filter_map(|entry| document_of(&self.resource, entry).ok()).collect();
@@ -109,44 +109,39 @@ impl View {
         document
     }
 
-    fn verbatim_list(&self, metadata: &Value, entries: &[Arc<Entry>]) -> Response<Body> {
+    fn verbatim_list(&self, metadata: &Value, entries: Vec<Arc<Entry>>) -> Response<Body> {
         let api_version = self.resource.api_version();
-        let prefix = type_prefix(&self.resource.kind, &api_version).len();
-        let items: Vec<Bytes> = entries
-            .iter()
-            .filter_map(|entry| {
-                if is_verbatim(&self.resource, entry) {
-                    let json = Stored::of(entry)?.json();
-                    return Some(if self.resource.custom.is_some() { json } else { json.slice(prefix..) });
-                }
-                let item = self.item(document_of(&self.resource, entry).ok()?);
-                let text = item.to_string();
-                // The opening brace is written by the joiner, as for the items above.
-                Some(if self.resource.custom.is_some() { text.into() } else { Bytes::from(text).slice(1..) })
-            })
-            .collect();
-        let separator: &'static [u8] = if self.resource.custom.is_some() { b"," } else { b",{" };
+        let is_custom = self.resource.custom.is_some();
+        let prefix = if is_custom { 1 } else { type_prefix(&self.resource.kind, &api_version).len() };
+        let mut items = Items { entries: Vec::with_capacity(entries.len()), prefix, rewritten: HashMap::new() };
+        for entry in entries {
+            if !is_verbatim(&self.resource, &entry) {
+                let Ok(document) = document_of(&self.resource, &entry) else { continue };
+                items.rewritten.insert(items.entries.len(), self.item(document).to_string().into());
+            }
+            items.entries.push(entry);
+        }
         let head = format!(
             "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
             Value::from(&*self.resource.list_kind),
             Value::from(api_version),
         );
-        let mut response = Response::new(joined(head, separator, items));
+        let mut response = Response::new(joined(head, items));
         set_json(&mut response);
         response
     }
 
     /// Writes one object into a watch event.
-    pub fn write_entry(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+    pub fn write_entry(&mut self, out: &mut Chunk, entry: &Entry) {
         if self.is_verbatim(entry)
             && let Some(stored) = Stored::of(entry)
         {
-            out.extend_from_slice(stored.json_slice());
+            out.add(&entry.value, stored.json_slice());
             return;
         }
         match document_of(&self.resource, entry) {
-            Ok(document) => self.write_document(out, &document),
-            Err(refusal) => out.extend_from_slice(refusal.to_value().to_string().as_bytes()),
+            Ok(document) => self.write_document(out.text(), &document),
+            Err(refusal) => out.text().extend_from_slice(refusal.to_value().to_string().as_bytes()),
         }
     }
 
@@ -268,30 +263,53 @@ fn list_metadata(page: &Page) -> Value {
     metadata
 }
 
-/// `head`, the items with `separator` between (and its part after the comma before the first), `]}`.
-fn joined(head: String, separator: &'static [u8], items: Vec<Bytes>) -> Body {
-    let separators = items.len() * separator.len();
-    let first = usize::from(!items.is_empty());
-    let total = head.len() + items.iter().map(Bytes::len).sum::<usize>() + separators - first + 2;
-    let mut items = items.into_iter().enumerate();
-    let mut pending = Some(head.into_bytes());
-    let mut ended = false;
+/// The items of a list. While the list is under way, each costs a pointer and nothing else.
+struct Items {
+    entries: Vec<Arc<Entry>>,
+    /// What of a stored document is left out.
+    prefix: usize,
+    /// By their place: the items that cannot be sent as they are stored.
+    rewritten: HashMap<usize, Bytes>,
+}
+
+impl Items {
+    /// An item without its opening brace, and the value it is a part of.
+    fn get(&self, at: usize) -> Option<(&Bytes, &[u8])> {
+        if let Some(value) = self.rewritten.get(&at) {
+            return Some((value, value.get(1..)?));
+        }
+        let entry = self.entries.get(at)?;
+        Some((&entry.value, Stored::of(entry)?.json_slice().get(self.prefix..)?))
+    }
+}
+
+/// `head`, the items with commas between, `]}`.
+fn joined(head: String, items: Items) -> Body {
+    let count = items.entries.len();
+    let lengths = (0..count).filter_map(|at| Some(items.get(at)?.1.len()));
+    let total = head.len() + lengths.sum::<usize>() + (2 * count).saturating_sub(1) + 2;
+    let mut head = Some(head);
+    let mut chunk = Chunk::default();
+    let (mut next, mut left) = (0, total);
     let pieces = std::iter::from_fn(move || {
-        if ended {
-            return None;
+        if chunk.is_empty() && left > 0 {
+            chunk.text().reserve(left.min(CHUNK_BYTES));
+            chunk.text().extend_from_slice(head.take().unwrap_or_default().as_bytes());
+            while let Some((value, item)) = items.get(next) {
+                // With what stands before it and may follow.
+                if chunk.len() + item.len().min(SHARED_BYTES) + 4 > CHUNK_BYTES {
+                    break;
+                }
+                chunk.text().extend_from_slice(if next == 0 { b"{" } else { b",{" });
+                chunk.add(value, item);
+                next += 1;
+            }
+            if next == count {
+                chunk.text().extend_from_slice(b"]}");
+            }
+            left -= chunk.len();
         }
-        let mut piece = pending.take().unwrap_or_default();
-        piece.reserve(CHUNK_BYTES.saturating_sub(piece.len()).min(total));
-        while piece.len() < CHUNK_BYTES {
-            let Some((index, item)) = items.next() else {
-                piece.extend_from_slice(b"]}");
-                ended = true;
-                break;
-            };
-            piece.extend_from_slice(if index == 0 { &separator[1..] } else { separator });
-            piece.extend_from_slice(&item);
-        }
-        Some(Bytes::from(piece))
+        chunk.pop()
     });
     Body::Pieces { pieces: Box::new(pieces), remaining: total as u64 }
 }
@@ -319,3 +337,6 @@ pub fn value(status: StatusCode, format: Format, document: &Value) -> Response<B
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
