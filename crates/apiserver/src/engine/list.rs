@@ -47,10 +47,16 @@ impl Selection {
     }
 
     /// Narrows to the object of that name; to nothing more where it is empty.
-    pub fn narrow_to(&mut self, name: &str) {
-        if !name.is_empty() && self.fields.exact("metadata.name") != Some(name) {
-            self.fields.require("metadata.name", name);
+    pub fn narrow_to(&mut self, name: &str) -> Result<(), Status> {
+        match self.fields.exact("metadata.name") {
+            _ if name.is_empty() => {}
+            None => self.fields.require("metadata.name", name),
+            Some(selected) if selected == name => {}
+            Some(_) => {
+                return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+            }
         }
+        Ok(())
     }
 
     pub fn is_everything(&self) -> bool {

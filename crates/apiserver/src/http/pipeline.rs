@@ -20,7 +20,8 @@ use super::{
     verbs::{self, Call},
 };
 use crate::{
-    authz,
+    audit::Annotations,
+    authz::{self, Authorizer},
     engine::Target,
     identity::{self, Attributes, User},
     metrics::requests::Labels,
@@ -157,12 +158,13 @@ impl Server {
         let authenticated = Instant::now();
         self.metrics.authentication.observe(user.is_ok(), authenticated - started);
         let user = user?;
+        let notes = &audit.annotations;
         let allowed = match target {
             target::Target::Path => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
-                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query)
+                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query, notes)
             }
-            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query),
+            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query, notes),
         };
         self.metrics.authorization.observe(allowed.is_ok(), authenticated.elapsed());
         allowed.map(|()| user)
@@ -182,10 +184,21 @@ impl Server {
         Ok(acting.unwrap_or(user))
     }
 
-    fn authorize(&self, user: &User, verb: &str, target: identity::Target<'_>, query: &Query) -> Result<(), Status> {
+    fn authorize(
+        &self,
+        user: &User,
+        verb: &str,
+        target: identity::Target<'_>,
+        query: &Query,
+        notes: &Annotations,
+    ) -> Result<(), Status> {
         let field_selector = query.text("fieldSelector").unwrap_or_default();
         let attributes = Attributes { user, verb, target, field_selector };
-        authz::require(&*self.engine.authority.chain, &attributes, &*self.engine)
+        let decision = self.engine.authority.chain.authorize(&attributes, &*self.engine);
+        let allowed = decision.is_allowed();
+        notes.add("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+        notes.add("authorization.k8s.io/reason", decision.reason());
+        if allowed { Ok(()) } else { Err(authz::forbidden(&attributes, decision.reason())) }
     }
 
     /// The row, or 404; the scope of the path must be that of the row.

@@ -138,14 +138,14 @@ impl Call {
 
     fn list(&self) -> Result<Response<Body>, Status> {
         let mut options = ListOptions::parse(&self.query)?;
-        options.selection.narrow_to(&self.target.name);
+        options.selection.narrow_to(&self.target.name)?;
         let page = self.engine.page(&self.target, &options)?;
         Ok(self.view()?.list(page))
     }
 
     fn watch(self) -> Result<Response<Body>, Status> {
         let mut options = WatchOptions::parse(&self.query)?;
-        options.selection.narrow_to(&self.target.name);
+        options.selection.narrow_to(&self.target.name)?;
         if self.accepted.format == Format::Yaml {
             return Err(Status::not_acceptable("a watch is served as application/json only"));
         }
