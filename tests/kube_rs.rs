@@ -209,17 +209,7 @@ async fn over_https() {
 #[tokio::test]
 async fn in_process() {
     let directory = tempfile::tempdir().unwrap();
-    let config = apiserver::server::Config {
-        data_dir: directory.path().to_owned(),
-        bind: "127.0.0.1:0".parse().unwrap(),
-        advertise: Vec::new(),
-        runtime_config: api::registry::RuntimeConfig::parse("").unwrap(),
-        service_cidr: "10.96.0.0/12".to_owned(),
-        service_node_ports: 30000..=32767,
-        audit_log: None,
-        history: store::HistoryLimits::default(),
-        accept_data_loss: false,
-    };
+    let config = apiserver::server::Config::new(directory.path());
     let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
     let running = apiserver::server::Server::start(config, clock, random).await.unwrap();
     let user = apiserver::identity::User {

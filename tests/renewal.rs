@@ -15,17 +15,7 @@ const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// A server whose calendar stands `days` before today.
 async fn start(directory: &Path, days: u64) -> (Running, ManualClock) {
     let clock = ManualClock::starting_at(SystemClock.now() - Duration::from_secs(days * DAY));
-    let config = Config {
-        data_dir: directory.to_owned(),
-        bind: "127.0.0.1:0".parse().unwrap(),
-        advertise: Vec::new(),
-        runtime_config: api::registry::RuntimeConfig::parse("").unwrap(),
-        service_cidr: "10.96.0.0/12".to_owned(),
-        service_node_ports: 30000..=32767,
-        audit_log: None,
-        history: store::HistoryLimits::default(),
-        accept_data_loss: false,
-    };
+    let config = Config::new(directory);
     let running = Server::start(config, Arc::new(clock.clone()), Arc::new(SystemRandom::default())).await.unwrap();
     (running, clock)
 }

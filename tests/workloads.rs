@@ -29,17 +29,7 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = apiserver::server::Config {
-            data_dir: directory.path().to_owned(),
-            bind: "127.0.0.1:0".parse().unwrap(),
-            advertise: Vec::new(),
-            runtime_config: api::registry::RuntimeConfig::parse("").unwrap(),
-            service_cidr: "10.96.0.0/12".to_owned(),
-            service_node_ports: 30000..=32767,
-            audit_log: None,
-            history: store::HistoryLimits::default(),
-            accept_data_loss: false,
-        };
+        let config = apiserver::server::Config::new(directory.path());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(SystemRandom::default());
         let running = apiserver::server::Server::start(config, Arc::clone(&clock), random).await.unwrap();

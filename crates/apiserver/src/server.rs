@@ -102,6 +102,21 @@ fn remedy(error: &store::OpenError) -> &'static str {
 }
 
 impl Config {
+    /// A server on the loopback, at a port that is free, with everything else as it mostly is.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: Vec::new(),
+            runtime_config: RuntimeConfig::default(),
+            service_cidr: "10.96.0.0/12".to_owned(),
+            service_node_ports: 30000..=32767,
+            audit_log: None,
+            history: store::HistoryLimits::default(),
+            accept_data_loss: false,
+        }
+    }
+
     /// Refuses what cannot work before anything is made.
     fn check(&self) -> Result<Allocation, StartError> {
         let is_name = |name: &str| {

@@ -35,11 +35,6 @@ pub struct Change<T> {
 }
 
 impl<T> Change<T> {
-    /// The object as it is now or, where it is gone, as it was.
-    pub fn latest(&self) -> Option<&Arc<T>> {
-        self.new.as_ref().or(self.old.as_ref())
-    }
-
     /// Both states that there are, the old one first.
     pub fn states(&self) -> impl Iterator<Item = &Arc<T>> {
         self.old.iter().chain(&self.new)

@@ -25,11 +25,6 @@ impl Key {
         self.0.split_once('/').map_or(&self.0, |(_, name)| name)
     }
 
-    /// An object's key in the same namespace.
-    pub fn sibling(&self, name: &str) -> Self {
-        Self::new(self.namespace(), name)
-    }
-
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,6 +58,5 @@ mod tests {
         assert_eq!((web.namespace(), web.name(), web.as_str()), ("shop", "web", "shop/web"));
         let node = Key::new("", "node-1");
         assert_eq!((node.namespace(), node.name()), ("", "node-1"));
-        assert_eq!(web.sibling("db"), Key::new("shop", "db"));
     }
 }

@@ -40,14 +40,6 @@ impl ApiError {
         self.reason() == "NotFound"
     }
 
-    pub fn is_conflict(&self) -> bool {
-        self.reason() == "Conflict"
-    }
-
-    pub fn is_already_exists(&self) -> bool {
-        self.reason() == "AlreadyExists"
-    }
-
     /// The history asked for is no longer kept: list again.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code: 410, .. })
@@ -92,7 +84,6 @@ impl DeleteOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patch {
-    Json,
     Merge,
     Strategic,
 }
@@ -109,10 +100,6 @@ impl Requests {
         Self { client, manager: manager.into() }
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, kind: &Kind, key: &Key) -> Result<T, ApiError> {
-        self.read(&kind.object(key.namespace(), key.name(), "")).await
-    }
-
     /// The answer to a GET of any path.
     pub async fn read<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, ApiError> {
         parse(&self.answer(Method::GET, path_and_query, "", None).await?)
@@ -121,17 +108,6 @@ impl Requests {
     pub async fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<Bytes, ApiError> {
         let path = self.written(&kind.collection(namespace));
         self.answer(Method::POST, &path, "application/json", Some(object)).await
-    }
-
-    /// Creates at a part of an object: `binding`, `eviction`, `token`.
-    pub async fn create_at(&self, kind: &Kind, key: &Key, subresource: &str, body: &Value) -> Result<Bytes, ApiError> {
-        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
-        self.answer(Method::POST, &path, "application/json", Some(body)).await
-    }
-
-    pub async fn update(&self, kind: &Kind, key: &Key, subresource: &str, object: &Value) -> Result<Bytes, ApiError> {
-        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
-        self.answer(Method::PUT, &path, "application/json", Some(object)).await
     }
 
     pub async fn patch(
@@ -143,7 +119,6 @@ impl Requests {
     ) -> Result<Bytes, ApiError> {
         let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
         let content_type = match form {
-            Patch::Json => "application/json-patch+json",
             Patch::Merge => "application/merge-patch+json",
             Patch::Strategic => "application/strategic-merge-patch+json",
         };

@@ -79,9 +79,14 @@ impl Controller for Deployments {
         let deleting = deployment.metadata.is_being_deleted();
         let claimed = claim(&owner, deleting, &deployment.spec.selector.parsed, &caches.replica_sets);
         let sets = Revisions::sort(&deployment, claimed.own);
-        let old_pods_remain =
-            sets.old.iter().any(|set| caches.pods.owned_by(&set.metadata.uid).iter().any(|pod| !pod.is_over()));
-        let pods = sets.all().map(|set| set.spec.replicas.max(active_pods(caches, set))).sum();
+        let (mut old_pods_remain, mut pods) = (false, 0);
+        for set in sets.all() {
+            let owned = caches.pods.owned_by(&set.metadata.uid);
+            let active = owned.iter().filter(|pod| pod.is_active()).count();
+            pods += set.spec.replicas.max(i32::try_from(active).unwrap_or(i32::MAX));
+            let is_old = sets.new.as_ref().is_none_or(|new| !Arc::ptr_eq(new, set));
+            old_pods_remain |= is_old && owned.iter().any(|pod| !pod.is_over());
+        }
         let scene = Scene { deployment: &deployment, sets, turn, old_pods_remain, pods };
         let mut plan = Plan::nothing();
         plan.then(claimed.actions);
@@ -91,11 +96,6 @@ impl Controller for Deployments {
         scene.tell_status(&mut plan);
         plan
     }
-}
-
-fn active_pods(caches: &Caches, set: &ReplicaSet) -> i32 {
-    let active = caches.pods.owned_by(&set.metadata.uid).iter().filter(|pod| pod.is_active()).count();
-    i32::try_from(active).unwrap_or(i32::MAX)
 }
 
 /// The deployments that would take on a set without an owner.

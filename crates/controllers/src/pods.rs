@@ -13,7 +13,7 @@ pub fn from_template(template: &Value, owner: &Reference) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "generateName": generated_prefix(owner.key.name()),
+            "generateName": format!("{}-", owner.key.name()),
             "ownerReferences": [owner.as_controller()],
         },
         "spec": template["spec"],
@@ -24,12 +24,6 @@ pub fn from_template(template: &Value, owner: &Reference) -> Value {
         }
     }
     pod
-}
-
-/// The owner's name and a dash, shortened where a generated name would not fit.
-fn generated_prefix(owner: &str) -> String {
-    // 253 characters for a name, of which the server adds five; it cuts what is too long.
-    format!("{owner}-")
 }
 
 pub fn create(template: &Value, owner: &Reference) -> Action {

@@ -10,20 +10,18 @@ use std::{
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::Semaphore,
     task::block_in_place,
 };
 use tokio_util::sync::PollSemaphore;
 
-use super::load::Shares;
+use super::load::{Places, Shares};
 
 const MAX_AT_ONCE: usize = 4;
 
-/// The turns of heavy work: all of them, and half of them for each share of the users.
+/// The turns of heavy work.
 #[derive(Debug)]
 pub struct Heavy {
-    all: Arc<Semaphore>,
-    by_share: Box<[Arc<Semaphore>]>,
+    turns: Places,
     shares: Shares,
 }
 
@@ -35,16 +33,14 @@ impl Default for Heavy {
 
 impl Heavy {
     fn within(turns: usize) -> Self {
-        let of = |turns| Arc::new(Semaphore::new(turns));
-        let by_share = (0..Shares::COUNT).map(|_| of(turns.div_ceil(2))).collect();
-        Self { all: of(turns), by_share, shares: Shares::default() }
+        Self { turns: Places::new(turns), shares: Shares::default() }
     }
 
     /// Drives `work`. A turn is held while it computes, not while it waits for something itself.
     pub async fn run<F: Future>(&self, user: &str, work: F) -> F::Output {
         let mut work = pin!(work);
-        let mut all = PollSemaphore::new(Arc::clone(&self.all));
-        let mut of_share = PollSemaphore::new(Arc::clone(&self.by_share[self.shares.of(user)]));
+        let mut all = PollSemaphore::new(Arc::clone(&self.turns.all));
+        let mut of_share = PollSemaphore::new(Arc::clone(&self.turns.by_share[self.shares.of(user)]));
         // First one of the share's, so that a crowd of one user queues up behind itself.
         let mut own = None;
         poll_fn(|context| {
@@ -111,7 +107,7 @@ mod tests {
         let heavy = Heavy::within(2);
         let other = (1..).map(|number| format!("user-{number}"));
         let other = other.into_iter().find(|user| heavy.shares.of(user) != heavy.shares.of("jane")).unwrap();
-        let janes = Arc::clone(&heavy.by_share[heavy.shares.of("jane")]).acquire_owned().await.unwrap();
+        let janes = Arc::clone(&heavy.turns.by_share[heavy.shares.of("jane")]).acquire_owned().await.unwrap();
         let mut crowd = pin!(heavy.run("jane", async { 1 }));
         let is_waiting = poll_fn(|context| Poll::Ready(crowd.as_mut().poll(context).is_pending())).await;
         assert!(is_waiting);

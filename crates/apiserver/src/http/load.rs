@@ -37,10 +37,10 @@ pub struct Shares(RandomState);
 
 /// Places of one sort, all of them and half of them for each share.
 #[derive(Debug)]
-struct Places {
+pub struct Places {
     bound: usize,
-    all: Arc<Semaphore>,
-    by_share: Box<[Arc<Semaphore>]>,
+    pub all: Arc<Semaphore>,
+    pub by_share: Box<[Arc<Semaphore>]>,
 }
 
 /// A place among those that are served; given back when dropped.
@@ -97,7 +97,7 @@ impl Shares {
 }
 
 impl Places {
-    fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         let of = |count| Arc::new(Semaphore::new(count));
         Self { bound: count, all: of(count), by_share: (0..SHARES).map(|_| of(count.div_ceil(2))).collect() }
     }

@@ -78,10 +78,6 @@ impl Meta {
         self.is_being_deleted()
             && (!self.finalizers.is_empty() || self.deletion_grace_period_seconds.is_some_and(|grace| grace > 0))
     }
-
-    pub fn has_finalizer(&self, name: &str) -> bool {
-        self.finalizers.iter().any(|finalizer| **finalizer == *name)
-    }
 }
 
 /// The annotation in which `kubectl apply` keeps a whole manifest: nobody here decides on it.

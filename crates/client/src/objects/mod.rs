@@ -1,8 +1,7 @@
 //! The objects as parts see them: of each kind only what somebody decides on.
 //!
-//! A running pod is some 4 KB of JSON and would be 10 KB as a full typed struct; the view here is about 1 KB, which
-//! is what lets a process hold fifty thousand of them. Views are read, never written: a write names what it
-//! changes. What a template holds is kept as the JSON it is ([`Json`]).
+//! A process is to hold fifty thousand pods, of each of which most is nobody's business here. Views are read, never
+//! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
 pub mod meta;
 pub mod parts;
