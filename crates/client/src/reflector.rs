@@ -51,14 +51,6 @@ struct Bookmark {
     metadata: Meta,
 }
 
-/// Why a watch is over.
-enum End {
-    /// The server ended it, as it may at any time.
-    Closed,
-    /// What came next is no longer kept, or cannot be read: start from a list.
-    Lost(ApiError),
-}
-
 /// Runs until it is dropped. `selectors` narrows the kind, as a query (`fieldSelector=…`); mostly empty.
 pub(crate) async fn run<T: Object>(cache: Arc<Cache<T>>, requests: Requests, selectors: &str) {
     let mut pause = FIRST_PAUSE;
@@ -84,10 +76,7 @@ async fn list_and_watch<T: Object>(
     let kind = T::KIND;
     let mut revision = list(cache, requests, &kind, selectors).await?;
     loop {
-        match watch(cache, requests, &kind, selectors, &mut revision).await? {
-            End::Closed => {}
-            End::Lost(error) => return Err(error),
-        }
+        watch(cache, requests, &kind, selectors, &mut revision).await?;
         *pause = FIRST_PAUSE;
     }
 }
@@ -114,14 +103,15 @@ async fn list<T: Object>(
     }
 }
 
-/// Follows the kind from `revision`, which it moves along.
+/// Follows the kind from `revision`, which it moves along, until the server ends the watch, as it may at any time. An error
+/// means that what came next is no longer kept, or cannot be read: start from a list.
 async fn watch<T: Object>(
     cache: &Cache<T>,
     requests: &Requests,
     kind: &Kind,
     selectors: &str,
     revision: &mut String,
-) -> Result<End, ApiError> {
+) -> Result<(), ApiError> {
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds={WATCH_SECONDS}&{selectors}",
         kind.collection("")
@@ -130,28 +120,17 @@ async fn watch<T: Object>(
     let mut buffer = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // A connection that breaks is as good as one that is closed: the revision says where to go on.
-        let Ok(frame) = frame else { return Ok(End::Closed) };
+        let Ok(frame) = frame else { return Ok(()) };
         let Ok(data) = frame.into_data() else { continue };
         let mut seen = buffer.len();
         buffer.extend_from_slice(&data);
         while let Some(end) = memchr::memchr(b'\n', &buffer[seen..]).map(|at| seen + at) {
-            if let Some(lost) = take_in(cache, &buffer[..end], revision) {
-                return Ok(lost);
-            }
+            *revision = tell(cache, &buffer[..end])?.to_string();
             buffer.advance(end + 1);
             seen = 0;
         }
     }
-    Ok(End::Closed)
-}
-
-fn take_in<T: Object>(cache: &Cache<T>, line: &[u8], revision: &mut String) -> Option<End> {
-    let told = match tell(cache, line) {
-        Ok(told) => told,
-        Err(error) => return Some(End::Lost(error)),
-    };
-    *revision = told.to_string();
-    None
+    Ok(())
 }
 
 /// Applies one line of a watch and returns its revision.
