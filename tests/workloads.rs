@@ -33,15 +33,14 @@ impl Cluster {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(SystemRandom::default());
         let running = apiserver::server::Server::start(config, Arc::clone(&clock), random).await.unwrap();
-        let admin = apiserver::identity::User {
-            name: "system:kube-controller-manager".into(),
-            groups: vec![apiserver::identity::MASTERS.into()],
-            ..apiserver::identity::User::default()
-        };
-        let client = client::in_process(running.in_process(admin));
-        let controllers = controllers::start(client.clone(), &clock);
-        let requests = Requests::new(client, "test");
+        let connect =
+            |account: &str| client::in_process(running.in_process(apiserver::identity::User::controller(account)));
+        let requests = Requests::new(connect("test"), "test");
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
+        // As in a process of their own: what they have just written is not known to the test.
+        let (own, mut controllers) = Caches::start(&requests, Topic::ALL);
+        let mut others = controllers::start(&own, &connect, &clock);
+        controllers.spawn(async move { while others.join_next().await.is_some() {} });
         caches.synced(Topic::ALL).await;
         Self { running, requests, caches, _followers: followers, _controllers: controllers, _directory: directory }
     }

@@ -58,6 +58,8 @@ impl Cluster {
         let (state, kubeconfig, port) = (directory.join("state"), directory.join("kubeconfig"), free_port()?);
         let arguments = vec![
             "server".to_owned(),
+            // The peer is an API server and its store.
+            "--without=controllers".to_owned(),
             format!("--data-dir={}", state.display()),
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--api-port={port}"),

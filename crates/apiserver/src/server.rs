@@ -155,6 +155,12 @@ pub struct Server {
     stop: CancellationToken,
 }
 
+/// What outlives a server.
+pub struct Kept {
+    pub store: Store,
+    pub pki: Arc<Pki>,
+}
+
 /// A server that runs.
 pub struct Running {
     pub server: Arc<Server>,
@@ -176,6 +182,34 @@ impl Server {
         let names =
             pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };
         let pki = Arc::new(Pki::open(&config.data_dir.join("pki"), &names, clock.now())?);
+        let mut running = Self::run(config, Kept { store, pki }, address, (clock, random)).await?;
+        let server = &running.server;
+        running.tasks.push(tokio::spawn(renew_certificates(Arc::clone(server))));
+        let tls = Arc::new(server.pki.server_config()?);
+        let handler: Arc<dyn Handler> = Arc::clone(server) as Arc<dyn Handler>;
+        let serving = listener::serve(listener, tls, handler, listener::STALL_TIMEOUT, server.stop.clone());
+        running.tasks.push(tokio::spawn(serving));
+        Ok(running)
+    }
+
+    /// A server over what is kept, for callers in this process only: it listens nowhere and renews nothing.
+    pub async fn over(
+        kept: Kept,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Running, StartError> {
+        let address = config.bind;
+        Self::run(config, kept, address, (clock, random)).await
+    }
+
+    async fn run(
+        config: Config,
+        Kept { store, pki }: Kept,
+        address: SocketAddr,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
+    ) -> Result<Running, StartError> {
+        let allocation = config.check()?;
         let audit = match &config.audit_log {
             None => Audit::off(Arc::clone(&random)),
             Some(path) => Audit::to_file(path, Arc::clone(&random))
@@ -221,12 +255,7 @@ impl Server {
         bootstrap::run(&server.engine, &config.service_cidr, &place)
             .await
             .map_err(|status| StartError::Bootstrap(status.message))?;
-        let mut tasks = Vec::new();
-        tasks.extend(upkeep::start(&server.engine, &server.stop).await);
-        tasks.push(tokio::spawn(renew_certificates(Arc::clone(&server))));
-        let tls = Arc::new(server.pki.server_config()?);
-        let handler: Arc<dyn Handler> = Arc::clone(&server) as Arc<dyn Handler>;
-        tasks.push(tokio::spawn(listener::serve(listener, tls, handler, listener::STALL_TIMEOUT, server.stop.clone())));
+        let tasks = upkeep::start(&server.engine, &server.stop).await;
         Ok(Running { server, address, tasks })
     }
 

@@ -10,7 +10,7 @@ pub mod key;
 pub mod kind;
 pub mod objects;
 pub mod queue;
-mod reflector;
+pub mod reflector;
 pub mod requests;
 
 pub use cache::{Cache, Change};

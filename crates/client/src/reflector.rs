@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     ApiError, Cache, Kind, Requests,
@@ -49,6 +49,14 @@ struct Event<'a> {
 #[derive(Deserialize)]
 struct Bookmark {
     metadata: Meta,
+}
+
+/// A cache of the objects that `selectors` choose, a query (`fieldSelector=…`), kept in step until the tasks are dropped.
+pub fn follow<T: Object>(requests: &Requests, selectors: &'static str, tasks: &mut JoinSet<()>) -> Arc<Cache<T>> {
+    let cache = Arc::new(Cache::default());
+    let (following, requests) = (Arc::clone(&cache), requests.clone());
+    tasks.spawn(async move { run(following, requests, selectors).await });
+    cache
 }
 
 /// Runs until it is dropped. `selectors` narrows the kind, as a query (`fieldSelector=…`); mostly empty.

@@ -51,8 +51,13 @@ impl Failure {
 
 /// One controller: a pure function of what is known, and the news that make it look again.
 pub trait Controller: Send + Sync + 'static {
-    /// The name of its writes and events.
+    /// The name of its events.
     fn name(&self) -> &'static str;
+
+    /// The service account in `kube-system` under which a stock cluster's writes.
+    fn account(&self) -> &'static str {
+        self.name()
+    }
 
     /// The kinds whose changes it is told of.
     fn topics(&self) -> &'static [Topic];

@@ -19,7 +19,7 @@ mod replicas;
 
 use std::sync::Arc;
 
-use client::{Caches, Requests, caches::Topic};
+use client::{Caches, Requests};
 use stdx::Clock;
 use tokio::task::JoinSet;
 
@@ -28,15 +28,16 @@ use driver::{Controller, Shell};
 /// The name under which controllers write, as those of a stock cluster.
 const MANAGER: &str = "kube-controller-manager";
 
-/// Runs every controller until the tasks are dropped.
-pub fn start(client: kube::Client, clock: &Arc<dyn Clock>) -> JoinSet<()> {
-    let requests = Requests::new(client, MANAGER);
-    let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
+/// Runs every controller until the tasks are dropped. `connect` gives each a client of its own account, by the name that it
+/// has in a stock cluster.
+pub fn start(caches: &Caches, connect: &dyn Fn(&str) -> kube::Client, clock: &Arc<dyn Clock>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
     let all: [Arc<dyn Controller>; 2] = [Arc::new(replica_set::ReplicaSets), Arc::new(deployment::Deployments)];
     for controller in all {
+        let requests = Requests::new(connect(controller.account()), MANAGER);
         let (recorder, writing) = recorder::Recorder::new(requests.clone(), controller.name(), Arc::clone(clock));
         tasks.spawn(writing);
-        let shell = Shell { caches: caches.clone(), requests: requests.clone(), recorder, clock: Arc::clone(clock) };
+        let shell = Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock) };
         tasks.spawn(driver::run(controller, shell));
     }
     tasks

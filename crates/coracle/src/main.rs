@@ -1,5 +1,7 @@
 //! The command line, and which rooms run in this process. No logic of its own.
 
+mod fake_nodes;
+mod parts;
 mod server;
 
 use std::process::ExitCode;
@@ -22,6 +24,8 @@ struct Command {
 enum Verb {
     /// Serve the Kubernetes API: the control plane, without a node.
     Server(server::Arguments),
+    /// Play nodes that run nothing and say they do, for trying out workloads.
+    FakeNodes(fake_nodes::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match command.verb {
         Verb::Server(arguments) => server::run(arguments),
+        Verb::FakeNodes(arguments) => fake_nodes::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

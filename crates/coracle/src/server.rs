@@ -8,13 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::registry::RuntimeConfig;
 use apiserver::{kubeconfig, server};
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use stdx::{Clock, SystemClock, SystemRandom};
 use store::HistoryLimits;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::parts::{self, Part};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -54,6 +57,9 @@ pub struct Arguments {
     /// Where the end of the state is lost to damage, go on with what is left of it
     #[arg(long)]
     accept_data_loss: bool,
+    /// A part of the control plane to leave to somebody else's; may be given several times
+    #[arg(long, value_name = "PART")]
+    without: Vec<Part>,
 }
 
 fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
@@ -87,8 +93,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         accept_data_loss: arguments.accept_data_loss,
     };
     raise_descriptor_limit();
-    let (clock, random) = (Arc::new(stdx::SystemClock), Arc::new(stdx::SystemRandom::default()));
-    let running = server::Server::start(config, clock, random).await?;
+    let (clock, random): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(SystemRandom::default()));
+    let running = server::Server::start(config, Arc::clone(&clock), random).await?;
     let file = match arguments.kubeconfig {
         Some(file) => file,
         None => kubeconfig::path(std::env::var_os("KUBECONFIG").as_deref(), std::env::var_os("HOME").as_deref())?,
@@ -101,14 +107,18 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         kubeconfig::NAME,
         file.display(),
     );
+    let mut parts = parts::start(&running, &arguments.without, &clock);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = running.renewed() => hand_out(&running, &file)?,
+            // None ends but by a panic, which is told already: better no control plane than half of one.
+            Some(_) = parts.join_next() => bail!("a part of the control plane has failed"),
         }
     }
+    parts.shutdown().await;
     running.stop().await;
     Ok(())
 }

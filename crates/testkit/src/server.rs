@@ -26,12 +26,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `binary` (`env!("CARGO_BIN_EXE_coracle")`) and waits until it says that it is ready.
+    /// Starts the API server of `binary` (`env!("CARGO_BIN_EXE_coracle")`), and nothing beside it that would change objects;
+    /// waits until it says that it is ready.
     pub fn start(binary: impl AsRef<Path>) -> Self {
         Self::start_with(binary, &[])
     }
 
     pub fn start_with(binary: impl AsRef<Path>, arguments: &[&str]) -> Self {
+        Self::start_whole(binary, &[&["--without", "controllers"], arguments].concat())
+    }
+
+    /// The same with every part that the binary has.
+    pub fn start_whole(binary: impl AsRef<Path>, arguments: &[&str]) -> Self {
         let mut server = Self {
             binary: binary.as_ref().to_owned(),
             directory: tempfile::tempdir().expect("a temporary directory"),

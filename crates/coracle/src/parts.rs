@@ -1,0 +1,33 @@
+//! The parts of the control plane that are clients of the server in this process.
+
+use std::sync::Arc;
+
+use apiserver::{identity::User, server::Running};
+use clap::ValueEnum;
+use client::{Caches, Requests, caches::Topic};
+use stdx::Clock;
+use tokio::task::JoinSet;
+
+/// A part that can be left to somebody else's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Controllers,
+}
+
+/// Starts every part but those `without`. None of them ends by itself.
+pub fn start(running: &Running, without: &[Part], clock: &Arc<dyn Clock>) -> JoinSet<()> {
+    if without.contains(&Part::Controllers) {
+        return JoinSet::new();
+    }
+    let connect = |account: &str| -> kube::Client { client::in_process(running.in_process(User::controller(account))) };
+    let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
+    let mut controllers = controllers::start(&caches, &connect, clock);
+    tasks.spawn(async move {
+        while let Some(ended) = controllers.join_next().await {
+            if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    tasks
+}
