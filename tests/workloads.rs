@@ -11,7 +11,7 @@ use client::{
     requests::Patch,
 };
 use serde_json::{Value, json};
-use stdx::{Clock, SystemClock, SystemRandom};
+use stdx::{Clock, Random, SystemClock, SystemRandom};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,15 +31,15 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let config = apiserver::server::Config::new(directory.path());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random = Arc::new(SystemRandom::default());
-        let running = apiserver::server::Server::start(config, Arc::clone(&clock), random).await.unwrap();
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
+        let running = apiserver::server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await.unwrap();
         let connect =
             |account: &str| client::in_process(running.in_process(apiserver::identity::User::controller(account)));
         let requests = Requests::new(connect("test"), "test");
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
         // As in a process of their own: what they have just written is not known to the test.
         let (own, mut controllers) = Caches::start(&requests, Topic::ALL);
-        let mut others = controllers::start(&own, &connect, &clock);
+        let mut others = controllers::start(&own, &connect, (&clock, &random));
         controllers.spawn(async move { while others.join_next().await.is_some() {} });
         caches.synced(Topic::ALL).await;
         Self { running, requests, caches, _followers: followers, _controllers: controllers, _directory: directory }

@@ -367,5 +367,21 @@ pub fn is_canonical_cidr(text: &str) -> Vec<String> {
     }
 }
 
+/// Letters and digits of generated names: no vowels, so that no words come out.
+pub const GENERATED: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+/// Generated names are labels as well (RFC 1123): at most 63 characters.
+const MAX_GENERATED_BASE: usize = 63 - SUFFIX_LENGTH;
+
+/// The name that `metadata.generateName` leads to. `below` draws a number below its argument.
+pub fn generated_name(base: &str, below: impl Fn(u64) -> u64) -> String {
+    let mut end = base.len().min(MAX_GENERATED_BASE);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let letter = |_| char::from(GENERATED[below(GENERATED.len() as u64) as usize % GENERATED.len()]);
+    base[..end].chars().chain((0..SUFFIX_LENGTH).map(letter)).collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -394,6 +394,7 @@ async fn renew_certificates(server: Arc<Server>) {
         // Wall time can jump: look again at least once an hour.
         let wait = wait.clamp(std::time::Duration::from_secs(60), std::time::Duration::from_secs(3600));
         tokio::select! {
+            biased;
             () = server.stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }

@@ -96,6 +96,7 @@ async fn follow(engine: Arc<Engine>, topic: &'static str, stop: CancellationToke
         let (Ok(mut own), Ok(mut others)) = (own, others) else { continue };
         let mut batch = Vec::new();
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RETRY_INTERVAL), if result.is_err() => changes = Some(own),
             () = any_change(&mut others) => changes = Some(own),

@@ -13,11 +13,14 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{Key, objects::Object};
 
@@ -46,7 +49,9 @@ type Objects<T> = BTreeMap<Key, Arc<T>>;
 pub struct Cache<T> {
     state: RwLock<State<T>>,
     /// Whether the whole kind has been read once.
-    synced: watch::Sender<bool>,
+    synced: AtomicBool,
+    /// Told once it has.
+    sync: Notify,
 }
 
 struct State<T> {
@@ -80,7 +85,7 @@ impl<T: Object> Default for Cache<T> {
             subscribers: Vec::new(),
             revision: 0,
         };
-        Self { state: RwLock::new(state), synced: watch::Sender::new(false) }
+        Self { state: RwLock::new(state), synced: AtomicBool::new(false), sync: Notify::new() }
     }
 }
 
@@ -165,12 +170,14 @@ impl<T: Object> Cache<T> {
 
     /// Returns once the whole kind has been read.
     pub async fn synced(&self) {
-        // The sender lives as long as the cache does.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+        let told = self.sync.notified();
+        if !self.is_synced() {
+            told.await;
+        }
     }
 
     pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
+        self.synced.load(Ordering::Acquire)
     }
 
     /// The whole kind as of a revision: what is not in it is gone, unless this process wrote it later.
@@ -195,7 +202,8 @@ impl<T: Object> Cache<T> {
         state.forgotten.retain(|_, since| *since >= revision);
         state.revision = state.revision.max(revision);
         drop(state);
-        self.synced.send_replace(true);
+        self.synced.store(true, Ordering::Release);
+        self.sync.notify_waiters();
     }
 
     /// The watch's word that an object is gone; `object` carries the revision of its end.

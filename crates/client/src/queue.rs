@@ -92,6 +92,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
             match due {
                 None => told.await,
                 Some(due) => tokio::select! {
+                    biased;
                     () = told => {}
                     () = sleep_until(due) => {}
                 },

@@ -40,6 +40,16 @@ impl ApiError {
         self.reason() == "NotFound"
     }
 
+    /// There is an object of that name already.
+    pub fn is_taken(&self) -> bool {
+        self.reason() == "AlreadyExists"
+    }
+
+    /// Whether it took place is not known: there was no answer, or only one of somebody on the way (502, 504).
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unanswered(_) | Self::Refused { code: 502 | 504, .. })
+    }
+
     /// The history asked for is no longer kept: list again.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code: 410, .. })
@@ -103,6 +113,11 @@ impl Requests {
     /// The answer to a GET of any path.
     pub async fn read<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, ApiError> {
         parse(&self.answer(Method::GET, path_and_query, "", None).await?)
+    }
+
+    pub async fn get(&self, kind: &Kind, key: &Key) -> Result<Bytes, ApiError> {
+        let path = kind.object(key.namespace(), key.name(), "");
+        self.answer(Method::GET, &path, "", None).await
     }
 
     pub async fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<Bytes, ApiError> {

@@ -5,14 +5,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::syntax;
+use bytes::Bytes;
 use client::{
     ApiError, Caches, Key, Kind, Requests, WorkQueue,
     caches::{AnySubscription, Changes, Topic},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use stdx::Clock;
-use tokio::{sync::Notify, task::JoinSet};
+use serde_json::Value;
+use stdx::{Clock, Random};
+use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 use crate::{
     plan::{Action, Event, Plan},
@@ -24,6 +27,9 @@ const WORKERS: usize = 8;
 /// Actions of one step that are under way at once, at most. A step starts with one and doubles, so that a quota that
 /// refuses one pod is not asked for five thousand.
 const WIDEST: usize = 64;
+/// The pauses before a creation whose answer was lost is tried again.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
 
 /// What the reconcile step is told beside what the caches hold.
 #[derive(Debug, Clone)]
@@ -75,6 +81,7 @@ pub struct Shell {
     pub requests: Requests,
     pub recorder: Recorder,
     pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
 }
 
 /// Runs a controller until it is dropped.
@@ -145,7 +152,7 @@ impl Shell {
                 return Ok(());
             }
             Action::Create { kind, namespace, object, tell } => {
-                let result = self.requests.create(kind, namespace, object).await;
+                let result = self.create(kind, namespace, object).await;
                 if let Some(about) = tell {
                     self.recorder.record(Event::of_creation(about, kind, &result));
                 }
@@ -176,6 +183,36 @@ impl Shell {
             Err(error) => return Err(Failure::new(verb, kind, &error)),
         }
         Ok(())
+    }
+}
+
+impl Shell {
+    /// Creates an object once, even where the answer is lost: the name is chosen here, so that it can be asked for again.
+    async fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<Bytes, ApiError> {
+        let meta = &object["metadata"];
+        let (given, base) = (meta["name"].as_str(), meta["generateName"].as_str().unwrap_or_default());
+        let mut object = object.clone();
+        let (mut lost, mut pauses) = (false, PAUSES.iter());
+        loop {
+            let name = match given {
+                Some(name) => name.to_owned(),
+                None if lost => object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+                None => syntax::generated_name(base, |bound| self.random.below(bound)),
+            };
+            object["metadata"]["name"] = name.as_str().into();
+            match self.requests.create(kind, namespace, &object).await {
+                Err(error) if error.is_unknown() => {
+                    let Some(pause) = pauses.next() else { return Err(error) };
+                    lost = true;
+                    sleep(*pause).await;
+                }
+                Err(error) if error.is_taken() && lost => {
+                    return self.requests.get(kind, &Key::new(namespace, &name)).await;
+                }
+                Err(error) if error.is_taken() && given.is_none() && pauses.next().is_some() => {}
+                result => return result,
+            }
+        }
     }
 }
 

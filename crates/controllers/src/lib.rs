@@ -20,7 +20,7 @@ mod replicas;
 use std::sync::Arc;
 
 use client::{Caches, Requests};
-use stdx::Clock;
+use stdx::{Clock, Random};
 use tokio::task::JoinSet;
 
 use driver::{Controller, Shell};
@@ -30,14 +30,19 @@ const MANAGER: &str = "kube-controller-manager";
 
 /// Runs every controller until the tasks are dropped. `connect` gives each a client of its own account, by the name that it
 /// has in a stock cluster.
-pub fn start(caches: &Caches, connect: &dyn Fn(&str) -> kube::Client, clock: &Arc<dyn Clock>) -> JoinSet<()> {
+pub fn start(
+    caches: &Caches,
+    connect: &dyn Fn(&str) -> kube::Client,
+    (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let all: [Arc<dyn Controller>; 2] = [Arc::new(replica_set::ReplicaSets), Arc::new(deployment::Deployments)];
     for controller in all {
         let requests = Requests::new(connect(controller.account()), MANAGER);
         let (recorder, writing) = recorder::Recorder::new(requests.clone(), controller.name(), Arc::clone(clock));
         tasks.spawn(writing);
-        let shell = Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock) };
+        let shell =
+            Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock), random: Arc::clone(random) };
         tasks.spawn(driver::run(controller, shell));
     }
     tasks

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apiserver::{identity::User, server::Running};
 use clap::ValueEnum;
 use client::{Caches, Requests, caches::Topic};
-use stdx::Clock;
+use stdx::{Clock, Random};
 use tokio::task::JoinSet;
 
 /// A part that can be left to somebody else's.
@@ -15,13 +15,13 @@ pub enum Part {
 }
 
 /// Starts every part but those `without`. None of them ends by itself.
-pub fn start(running: &Running, without: &[Part], clock: &Arc<dyn Clock>) -> JoinSet<()> {
+pub fn start(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
     if without.contains(&Part::Controllers) {
         return JoinSet::new();
     }
     let connect = |account: &str| -> kube::Client { client::in_process(running.in_process(User::controller(account))) };
     let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
-    let mut controllers = controllers::start(&caches, &connect, clock);
+    let mut controllers = controllers::start(&caches, &connect, given);
     tasks.spawn(async move {
         while let Some(ended) = controllers.join_next().await {
             if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {

@@ -13,7 +13,7 @@ use api::registry::RuntimeConfig;
 use apiserver::{kubeconfig, server};
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use stdx::{Clock, SystemClock, SystemRandom};
+use stdx::{Clock, Random, SystemClock, SystemRandom};
 use store::HistoryLimits;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -93,8 +93,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         accept_data_loss: arguments.accept_data_loss,
     };
     raise_descriptor_limit();
-    let (clock, random): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Arc::new(SystemRandom::default()));
-    let running = server::Server::start(config, Arc::clone(&clock), random).await?;
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom::default()));
+    let running = server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await?;
     let file = match arguments.kubeconfig {
         Some(file) => file,
         None => kubeconfig::path(std::env::var_os("KUBECONFIG").as_deref(), std::env::var_os("HOME").as_deref())?,
@@ -107,7 +107,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         kubeconfig::NAME,
         file.display(),
     );
-    let mut parts = parts::start(&running, &arguments.without, &clock);
+    let mut parts = parts::start(&running, &arguments.without, (&clock, &random));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
         tokio::select! {

@@ -14,9 +14,9 @@ use std::{
 };
 
 use imbl::Vector;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use crate::{Entry, Event, EventKind, HistoryLimits, Revision, entry::topic_of, pack::Packed};
+use crate::{Entry, Event, EventKind, HistoryLimits, Revision, bell::Bell, entry::topic_of, pack::Packed};
 
 /// What a change costs besides its values, roughly: itself, its slot and its moment.
 const CHANGE_BYTES: usize = 200;
@@ -67,7 +67,7 @@ pub(crate) struct Log {
     raw: usize,
     /// The revision of the newest change that was dropped.
     pub dropped: Revision,
-    pub wake: watch::Sender<()>,
+    pub bell: Bell,
     /// Changed since its watchers, if it has any, were last woken.
     pub dirty: bool,
     /// When its watchers may be woken again.
@@ -185,14 +185,8 @@ impl History {
         if let Some(index) = self.topics.get(topic) {
             return *index;
         }
-        let log = Log {
-            changes: Changes::new(),
-            raw: 0,
-            dropped: 0,
-            wake: watch::Sender::new(()),
-            dirty: false,
-            rests_until: None,
-        };
+        let log =
+            Log { changes: Changes::new(), raw: 0, dropped: 0, bell: Bell::default(), dirty: false, rests_until: None };
         self.logs.push(log);
         self.topics.insert(topic.into(), self.logs.len() - 1);
         self.logs.len() - 1
@@ -213,7 +207,7 @@ impl History {
             self.raw += 1;
             log.raw += 1;
         }
-        let rouses = !log.dirty && log.wake.receiver_count() > 0;
+        let rouses = !log.dirty && log.bell.listeners() > 0;
         log.dirty |= rouses;
         log.changes.push_back(Slot { change: Arc::new(change), event });
         self.order.push_back((moment, index));

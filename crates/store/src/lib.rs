@@ -7,6 +7,7 @@
 //! Not here: what keys and values mean (`apiserver`), and bytes on disk below records (`journal`).
 
 mod backend;
+mod bell;
 mod config;
 mod entry;
 mod history;

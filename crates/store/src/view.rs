@@ -161,7 +161,7 @@ impl View {
 
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.history(|history, _| history.logs_mut().iter().for_each(|log| log.wake.send_replace(())));
+        self.history(|history, _| history.logs_mut().iter().for_each(|log| log.bell.ring()));
     }
 
     /// Wakes the watchers of the topics that have changed and do not rest; when the next one has rested.
@@ -174,8 +174,8 @@ impl View {
                 continue;
             }
             log.dirty = false;
-            log.wake.send_replace(());
-            log.rests_until = Some(now + rest_after(log.wake.receiver_count()));
+            log.bell.ring();
+            log.rests_until = Some(now + rest_after(log.bell.listeners()));
         }
         next
     }
@@ -185,6 +185,7 @@ impl View {
         let mut next = None;
         while let Some(roused) = view.upgrade().map(|view| Arc::clone(&view.roused)) {
             tokio::select! {
+                biased;
                 () = roused.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use crate::{
-    Event, ReadError, Revision, WatchError, entry::topic_of, history::first_after, lineage::Lineage, view::View,
+    Event, ReadError, Revision, WatchError, bell::Listener, entry::topic_of, history::first_after, lineage::Lineage,
+    view::View,
 };
 
 /// Events handed out at once, at most,
@@ -21,12 +20,12 @@ pub struct Watch {
     prefix: Box<str>,
     /// All events up to here have been handed out.
     cursor: Revision,
-    wake: watch::Receiver<()>,
+    bell: Listener,
 }
 
 impl Watch {
     pub(crate) fn new(view: Arc<View>, prefix: &str, after: Revision) -> Result<Self, ReadError> {
-        let (log, wake) = view.history(|history, current| {
+        let (log, bell) = view.history(|history, current| {
             let log = history.topic(topic_of(prefix));
             let oldest = history.oldest_of(log);
             if after > current.revision {
@@ -35,9 +34,9 @@ impl Watch {
             if after < oldest {
                 return Err(ReadError::Compacted { oldest });
             }
-            Ok((log, history.log(log).wake.subscribe()))
+            Ok((log, history.log(log).bell.listener()))
         })?;
-        Ok(Self { view, log, prefix: prefix.into(), cursor: after, wake })
+        Ok(Self { view, log, prefix: prefix.into(), cursor: after, bell })
     }
 
     /// Waits for events and appends some of them, in order. Returns the revision up to which all have
@@ -45,14 +44,15 @@ impl Watch {
     pub async fn next(&mut self, batch: &mut Vec<Arc<Event>>) -> Result<Revision, WatchError> {
         let before = batch.len();
         loop {
-            self.wake.mark_unchanged();
+            self.bell.listen();
             let revision = self.try_next(batch)?;
             if batch.len() > before {
                 return Ok(revision);
             }
-            if self.view.is_closed() || self.wake.changed().await.is_err() {
+            if self.view.is_closed() {
                 return Err(WatchError::Closed);
             }
+            self.bell.rung().await;
         }
     }
 

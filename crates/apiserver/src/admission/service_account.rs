@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::status::Status;
+use api::{status::Status, syntax};
 use serde_json::{Value, json};
 use stdx::Random;
 
@@ -15,8 +15,6 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 /// An hour and the seven seconds by which the node tells a token of this volume from others.
 const TOKEN_SECONDS: u32 = 3607;
-/// What generated names are made of.
-const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 pub struct ServiceAccount {
     random: Arc<dyn Random>,
@@ -119,8 +117,7 @@ fn mount_token(spec: &mut Value, random: &dyn Random) {
 }
 
 fn volume_name(random: &dyn Random) -> String {
-    let letter = |_| char::from(ALPHABET[random.below(ALPHABET.len() as u64) as usize]);
-    VOLUME_PREFIX.chars().chain((0..5).map(letter)).collect()
+    syntax::generated_name(VOLUME_PREFIX, |bound| random.below(bound))
 }
 
 fn token_volume(name: &str) -> Value {

@@ -5,16 +5,12 @@ use api::{
     field::{FieldError, FieldErrors, Path},
     resource::Resource,
     status::Status,
+    syntax,
 };
 use document::apply;
 use serde_json::{Map, Value};
 
 use super::{Caller, Engine, Target, versions::Siblings, write::remove};
-
-/// Letters and digits of generated names: no vowels, so that no words come out.
-const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-const SUFFIX_LENGTH: usize = 5;
-const MAX_GENERATED_BASE: usize = 63 - SUFFIX_LENGTH;
 
 pub fn wants_generated_name(document: &Value) -> bool {
     let text = |field: &str| document["metadata"][field].as_str().unwrap_or_default();
@@ -40,23 +36,10 @@ pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine
     if metadata["name"].as_str().is_none_or(str::is_empty)
         && let Some(base) = metadata["generateName"].as_str().filter(|base| !base.is_empty())
     {
-        metadata["name"] = generate_name(base, engine).into();
+        metadata["name"] = syntax::generated_name(base, |bound| engine.random.below(bound)).into();
     }
     target.name = metadata["name"].as_str().unwrap_or_default().to_owned();
     Ok(())
-}
-
-fn generate_name(base: &str, engine: &Engine) -> String {
-    let mut end = base.len().min(MAX_GENERATED_BASE);
-    while !base.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut name = base[..end].to_owned();
-    for _ in 0..SUFFIX_LENGTH {
-        let index = usize::try_from(engine.random.below(ALPHABET.len() as u64)).unwrap_or(0);
-        name.push(char::from(ALPHABET[index]));
-    }
-    name
 }
 
 /// Name and namespace of the document are those of the request; a contradiction is refused.

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use api::syntax::GENERATED;
 use client::objects::{Deployment, Meta, ReplicaSet};
 use serde_json::{Map, Value, json};
 
@@ -141,14 +142,13 @@ fn is_same(of_set: &Value, template: &Value) -> bool {
 /// A short name for a template: letters and digits that make no words. `collisions` makes another one where the name is
 /// taken by another template.
 fn hash(template: &Value, collisions: i32) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     template.hash(&mut hasher);
     collisions.hash(&mut hasher);
     let mut rest = hasher.finish();
     (0..10)
         .map(|_| {
-            let letter = ALPHABET[(rest % 27) as usize];
+            let letter = GENERATED[(rest % 27) as usize];
             rest /= 27;
             char::from(letter)
         })

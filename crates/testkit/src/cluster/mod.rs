@@ -1,0 +1,268 @@
+//! A whole cluster on one thread, under a paused clock: API server, controllers and fake nodes, all but the first of which
+//! can be made to suffer ([`faults`]).
+//!
+//! Time passes only when nothing else is left to do, so that five minutes take no longer than what happens in them. All
+//! chance comes from the seed: the same seed gives the same run.
+
+pub mod faults;
+pub mod observer;
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use apiserver::{
+    identity::User,
+    pki::{Names, Pki},
+    server::{Config, Kept, Running, Server},
+};
+use client::{
+    Caches, Key, Kind, Requests,
+    caches::Topic,
+    requests::{DeleteOptions, Patch},
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use stdx::{Clock, Random, SeededRandom};
+use store::Store;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+pub use observer::Observer;
+
+use faults::{Faults, Network};
+
+/// When every simulation begins.
+pub const START: &str = "2026-01-01T00:00:00Z";
+/// Within so much virtual time what is waited for comes about, or never.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The calendar of a simulation: it follows tokio's clock, which a test pauses.
+#[derive(Debug, Clone, Copy)]
+pub struct SimulatedClock {
+    start: Timestamp,
+    since: Instant,
+}
+
+impl SimulatedClock {
+    /// A calendar that begins here and now.
+    pub fn starting_at(start: Timestamp) -> Self {
+        Self { start, since: Instant::now() }
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Timestamp {
+        self.start.checked_add(self.since.elapsed()).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// A cluster, as a test sees it: without faults, and in order.
+pub struct Cluster {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<SeededRandom>,
+    /// Requests of an administrator, whom no fault hits.
+    pub requests: Requests,
+    pub caches: Caches,
+    pub observer: Arc<Observer>,
+    running: Arc<Running>,
+    control: Arc<Control>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The control plane, which a fault may end at any moment, and which is started again.
+struct Control {
+    network: Arc<Network>,
+    running: Arc<Running>,
+    clock: Arc<dyn Clock>,
+    random: Arc<SeededRandom>,
+    crash: Notify,
+}
+
+/// What a simulation starts with.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    pub seed: u64,
+    pub faults: Faults,
+    pub nodes: usize,
+}
+
+/// Runs a test in a cluster of its own. A failure names the seed.
+pub fn simulate<F: Future<Output = ()>>(setup: Setup, test: impl FnOnce(Arc<Cluster>) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let seed = setup.seed;
+    let told = TellSeed(seed);
+    runtime.block_on(async {
+        let cluster = Cluster::start(setup).await;
+        test(Arc::clone(&cluster)).await;
+        let violations = cluster.observer.violations();
+        assert!(violations.is_empty(), "{}", violations.join("\n"));
+        cluster.tasks.lock().abort_all();
+    });
+    std::mem::forget(told);
+}
+
+/// The seeds of a run: `CORACLE_SEEDS=100..2000` goes elsewhere or deeper than `usual`.
+pub fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("CORACLE_SEEDS") else { return usual };
+    let ends = text.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
+    ends.expect("CORACLE_SEEDS is FIRST..END")
+}
+
+/// Says which seed it was when a test panics.
+struct TellSeed(u64);
+
+impl Drop for TellSeed {
+    fn drop(&mut self) {
+        eprintln!("this was seed {}", self.0);
+    }
+}
+
+impl Cluster {
+    async fn start(setup: Setup) -> Arc<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::starting_at(START.parse().unwrap()));
+        let random = Arc::new(SeededRandom::new(setup.seed));
+        let store = Store::in_memory(Arc::clone(&clock), store::HistoryLimits::default()).unwrap();
+        let kept = Kept { store, pki: Arc::clone(pki()) };
+        let config = Config::new(Path::new("/nonexistent"));
+        let running = Server::over(kept, config, Arc::clone(&clock), Arc::clone(&random) as Arc<dyn Random>);
+        let running = Arc::new(running.await.unwrap());
+        let admin = || client::in_process(running.in_process(User::controller("test")));
+        let requests = Requests::new(admin(), "test");
+        let mut tasks = JoinSet::new();
+        let (caches, followers) = Caches::start(&requests, Topic::ALL);
+        keep(&mut tasks, followers);
+        caches.synced(Topic::ALL).await;
+        let observer = Observer::start(&requests, &mut tasks).await;
+        let network = Arc::new(Network::new(setup.faults.clone(), Arc::clone(&random)));
+        if setup.nodes > 0 {
+            let config = fakenodes::Config { count: setup.nodes, ..fakenodes::Config::default() };
+            let nodes = fakenodes::start(Requests::new(admin(), "fake-nodes"), config, Arc::clone(&clock));
+            keep(&mut tasks, nodes.await.unwrap());
+        }
+        let control = Arc::new(Control {
+            network,
+            running: Arc::clone(&running),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            crash: Notify::new(),
+        });
+        tasks.spawn(Arc::clone(&control).run());
+        let tasks = Mutex::new(tasks);
+        Arc::new(Self { clock, random, requests, caches, observer, running, control, tasks })
+    }
+
+    /// Ends the control plane where it stands; it starts again in a moment.
+    pub fn crash(&self) {
+        self.control.crash.notify_one();
+    }
+
+    /// From here on nothing more goes wrong.
+    pub fn calm(&self) {
+        self.control.network.calm();
+    }
+
+    /// The server under all this.
+    pub fn server(&self) -> &Server {
+        &self.running.server
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        sleep(duration).await;
+    }
+
+    pub async fn create(&self, kind: &Kind, namespace: &str, object: Value) {
+        let answer = self.requests.create(kind, namespace, &object).await.unwrap();
+        self.caches.observe_answer(kind, &answer);
+    }
+
+    pub async fn patch(&self, kind: &Kind, key: &str, subresource: &str, patch: Value) {
+        let key = parse_key(key);
+        let answer = self.requests.patch(kind, &key, subresource, (Patch::Merge, &patch)).await.unwrap();
+        // Or what is waited for next might be found in the past.
+        self.caches.observe_answer(kind, &answer);
+    }
+
+    pub async fn delete(&self, kind: &Kind, key: &str) {
+        let key = parse_key(key);
+        let answer = self.requests.delete(kind, &key, &DeleteOptions::default()).await.unwrap();
+        self.caches.observe_deletion(kind, &key, &answer);
+    }
+
+    /// Returns once `holds`, which is asked again after every change.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
+        let news = Arc::new(Notify::new());
+        let subscriptions: Vec<_> = Topic::ALL.iter().map(|topic| self.caches.subscribe(*topic, &news)).collect();
+        let wait = async {
+            while !holds(&self.caches) {
+                for subscription in &subscriptions {
+                    subscription.changes();
+                }
+                news.notified().await;
+            }
+        };
+        if timeout(PATIENCE, wait).await.is_err() {
+            panic!("{what} did not come about;{}", self.observer.summary());
+        }
+    }
+}
+
+fn parse_key(key: &str) -> Key {
+    let (namespace, name) = key.split_once('/').expect("namespace/name");
+    Key::new(namespace, name)
+}
+
+impl Control {
+    async fn run(self: Arc<Self>) {
+        let random = Arc::clone(&self.random) as Arc<dyn Random>;
+        loop {
+            let connect = |account: &str| self.network.connect(&self.running, User::controller(account));
+            let mut parts = JoinSet::new();
+            let (caches, followers) = Caches::start(&Requests::new(connect("caches"), "caches"), Topic::ALL);
+            keep(&mut parts, followers);
+            keep(&mut parts, controllers::start(&caches, &connect, (&self.clock, &random)));
+            tokio::select! {
+                biased;
+                () = self.crash.notified() => {}
+                () = self.network.crashed() => {}
+                Some(ended) = parts.join_next() => {
+                    ended.expect("no part of the control plane fails");
+                    panic!("a part of the control plane has ended");
+                }
+            }
+            parts.shutdown().await;
+            sleep(Duration::from_millis(self.random.below(5_000))).await;
+        }
+    }
+}
+
+/// Takes the tasks of one set over into another, and their panics with them.
+fn keep(tasks: &mut JoinSet<()>, mut others: JoinSet<()>) {
+    tasks.spawn(async move {
+        while let Some(ended) = others.join_next().await {
+            if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+/// Keys cost more than the rest of a cluster: all simulations of a process share theirs.
+fn pki() -> &'static Arc<Pki> {
+    static PKI: OnceLock<Arc<Pki>> = OnceLock::new();
+    PKI.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let names = Names {
+            host: "simulated".into(),
+            service_address: std::net::Ipv4Addr::LOCALHOST.into(),
+            extra: Vec::new(),
+        };
+        Arc::new(Pki::open(directory.path(), &names, START.parse().unwrap()).unwrap())
+    })
+}
