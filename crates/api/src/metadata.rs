@@ -91,7 +91,7 @@ pub fn validate(object: &Value, scope: Scope, rule: NameRule, errors: &mut Field
 /// The metadata of an updated object, after [`prepare_update`] and with its resourceVersion filled in.
 pub fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, old) = (&new["metadata"], &old["metadata"]);
-    let path = &Path::new("metadata");
+    let (path, object) = (&Path::new("metadata"), new);
     if !is_empty(&old["deletionTimestamp"]) {
         let known: HashSet<&Value> = elements(&old["finalizers"]).iter().collect();
         let is_new = |finalizer: &&Value| !known.contains(finalizer);
@@ -115,7 +115,9 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (new, old) = (&new[field], &old[field]);
         if new != old && !(is_empty(new) && is_empty(old)) {
-            errors.push(FieldError::invalid(&path.child(field), new.clone(), "field is immutable"));
+            // A text that is not there is an empty one, a time that is not there is null.
+            let found = if matches!(field, "name" | "namespace" | "uid") { text(object, field).into() } else { new.clone() };
+            errors.push(FieldError::invalid(&path.child(field), found, "field is immutable"));
         }
     }
     validate_common(new, path, errors);

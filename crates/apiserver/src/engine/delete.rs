@@ -83,6 +83,23 @@ impl DeleteOptions {
         })
     }
 
+    /// The options as admission is shown them.
+    fn to_value(&self) -> Value {
+        let policy = self.propagation.map(|propagation| format!("{propagation:?}"));
+        let mut preconditions = json!({"uid": self.uid, "resourceVersion": self.resource_version});
+        without_nulls(&mut preconditions);
+        let mut options = json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "meta.k8s.io/v1",
+            "gracePeriodSeconds": self.grace_period_seconds,
+            "preconditions": Some(preconditions).filter(|given| *given != json!({})),
+            "propagationPolicy": policy,
+            "dryRun": self.dry_run.then(|| json!(["All"])),
+        });
+        without_nulls(&mut options);
+        options
+    }
+
     pub(super) fn check(&self, target: &Target, document: &Value) -> Result<(), Status> {
         let metadata = &document["metadata"];
         for (what, fate, expected, actual) in [
@@ -104,12 +121,19 @@ impl DeleteOptions {
     }
 }
 
+fn without_nulls(object: &mut Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+}
+
 impl Engine {
     pub async fn delete(&self, target: &Target, caller: &Caller, options: &DeleteOptions) -> Result<Deleted, Status> {
         self.delete_asking(target, caller, options, true).await
     }
 
-    /// `asks`: admission has a say. It has none where the server clears away what belongs to something deleted.
+    /// `asks`: admission has a say. It has none where the server clears away what belongs to something deleted, and
+    /// where it has been asked about the request that the delete is the outcome of.
     pub(crate) async fn delete_asking(
         &self,
         target: &Target,
@@ -118,6 +142,7 @@ impl Engine {
         asks: bool,
     ) -> Result<Deleted, Status> {
         let mut admitted = !asks;
+        let shown = options.to_value();
         loop {
             let entry = self.entry(target)?;
             let old = document_of(&target.resource, &entry)?;
@@ -125,6 +150,8 @@ impl Engine {
             if !admitted {
                 let operation = admission::Operation::Delete;
                 let mut request = self.admission_request(operation, target, caller, Value::Null, &old);
+                request.options = &shown;
+                request.dry_run |= options.dry_run;
                 self.admission.mutate(&mut request, self).await?;
                 self.admission.validate(&mut request, self).await?;
                 admitted = true;

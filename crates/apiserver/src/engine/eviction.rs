@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Caller, Document, Engine, Target, decode,
     delete::{DeleteOptions, Deleted},
+    metadata,
     patch::Change,
     special,
 };
@@ -26,11 +27,13 @@ const MAX_DISRUPTED_PODS: usize = 2000;
 pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
     let decoded = decode::foreign(&call.headers, &call.body.bytes, "policy/v1", "Eviction", caller.validation)?;
-    let eviction = decoded.document;
+    let mut eviction = decoded.document;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    metadata::place(&call.target, &mut eviction)?;
+    let eviction = special::admit(call, &caller, eviction).await?;
     let mut options = DeleteOptions::parse(&eviction["deleteOptions"])?;
     options.dry_run |= caller.dry_run;
     let mut target = call.target.clone();
@@ -43,7 +46,7 @@ pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     if !options.dry_run && !caller.dry_run {
         say_why(&engine, &target, &caller, &mut options).await?;
     }
-    match engine.delete(&target, &caller, &options).await? {
+    match engine.delete_asking(&target, &caller, &options, false).await? {
         Deleted::Gone(_) | Deleted::Pending(_) => {}
     }
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
@@ -73,7 +76,7 @@ async fn say_why(
         Ok(pod)
     };
     let target = Target { subresource: "status".to_owned(), ..target.clone() };
-    let written = engine.update(&target, caller, &Change::Edit(&edit)).await?;
+    let written = engine.update(&target, caller, &Change::Effect(&edit)).await?;
     if let (Some(version), Document::Stored(entry)) = (&mut options.resource_version, &written.document) {
         *version = entry.modified.to_string();
     }

@@ -17,22 +17,26 @@ pub fn wants_generated_name(document: &Value) -> bool {
     text("name").is_empty() && !text("generateName").is_empty()
 }
 
-/// Checks and completes the metadata of an object to be created; sets `target.name`.
-pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine) -> Result<(), Status> {
-    if !document["metadata"].is_object() {
-        document["metadata"] = Value::Object(Map::new());
-    }
+/// What the server says of a new object, whatever is sent.
+const SYSTEM_FIELDS: [&str; 6] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"];
+
+/// Checks the metadata of an object to be created, and takes out what only [`complete_create`] may say: who
+/// changes the object before that is to see what its sender meant. Sets `target.name`.
+pub fn prepare_create(target: &mut Target, document: &mut Value) -> Result<(), Status> {
+    wipe(document)?;
     place(target, document)?;
-    let now = engine.now_text();
-    if !asked_version(document).is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
+    target.name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    Ok(())
+}
+
+/// Completes the metadata of an object that admission has had to change; sets `target.name`.
+pub fn complete_create(target: &mut Target, document: &mut Value, engine: &Engine) -> Result<(), Status> {
+    wipe(document)?;
+    place_in_namespace(target, document)?;
     let metadata = &mut document["metadata"];
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
-        remove(metadata, field);
-    }
     metadata["uid"] = engine.random.uuid().into();
-    metadata["creationTimestamp"] = now.into();
+    metadata["creationTimestamp"] = engine.now_text().into();
     if metadata["name"].as_str().is_none_or(str::is_empty)
         && let Some(base) = metadata["generateName"].as_str().filter(|base| !base.is_empty())
     {
@@ -42,23 +46,23 @@ pub fn prepare_create(target: &mut Target, document: &mut Value, engine: &Engine
     Ok(())
 }
 
+fn wipe(document: &mut Value) -> Result<(), Status> {
+    if !asked_version(document).is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    if !document["metadata"].is_object() {
+        document["metadata"] = Value::Object(Map::new());
+    }
+    for field in SYSTEM_FIELDS {
+        remove(&mut document["metadata"], field);
+    }
+    Ok(())
+}
+
 /// Name and namespace of the document are those of the request; a contradiction is refused.
 pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
-    let metadata = &mut document["metadata"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (name, namespace) = (text(&metadata["name"]), text(&metadata["namespace"]));
-    if target.resource.is_namespaced() {
-        if namespace.is_empty() {
-            metadata["namespace"] = target.namespace.as_str().into();
-        } else if namespace != target.namespace {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-    } else {
-        // A namespace on a cluster-scoped object is dropped, as in Kubernetes.
-        remove(metadata, "namespace");
-    }
+    place_in_namespace(target, document)?;
+    let name = document["metadata"]["name"].as_str().unwrap_or_default();
     if !target.name.is_empty() && name != target.name {
         if name.is_empty() {
             let asked = &target.name;
@@ -70,6 +74,28 @@ pub fn place(target: &Target, document: &mut Value) -> Result<(), Status> {
             "the name of the object ({name}) does not match the name on the URL ({})",
             target.name
         )));
+    }
+    Ok(())
+}
+
+/// The namespace alone: admission may change the name of what is to be created.
+pub fn place_in_namespace(target: &Target, document: &mut Value) -> Result<(), Status> {
+    let metadata = &mut document["metadata"];
+    if !target.resource.is_namespaced() {
+        // A namespace on a cluster-scoped object is dropped, as in Kubernetes.
+        remove(metadata, "namespace");
+        return Ok(());
+    }
+    if !metadata.is_object() {
+        *metadata = Value::Object(Map::new());
+    }
+    let namespace = metadata["namespace"].as_str().unwrap_or_default();
+    if namespace.is_empty() {
+        metadata["namespace"] = target.namespace.as_str().into();
+    } else if namespace != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok(())
 }
@@ -90,7 +116,13 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
             format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}"),
         ));
     }
-    let (asked, stored) = (asked_version(new), text(old, "resourceVersion"));
+    check_version(target, old, new, is_replace)
+}
+
+/// The resourceVersion alone, which admission may have changed.
+pub fn check_version(target: &Target, old: &Value, new: &Value, is_replace: bool) -> Result<(), Status> {
+    let stored = old["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let asked = asked_version(new);
     if asked.is_empty() {
         if is_replace && !target.resource.strategy.unconditional_update {
             let path = api::field::Path::new("metadata");
@@ -165,6 +197,22 @@ pub fn validate_finalizers(resource: &Resource, document: &Value, errors: &mut F
 /// Gives the fields that a write changed to its manager (KEP-555).
 pub fn own_fields(engine: &Engine, target: &Target, old: Option<&Value>, new: &mut Value, caller: &Caller) {
     with_write(engine, target, caller, |write| apply::update(old, new, write));
+}
+
+/// Managed fields that admission has left in a state that nobody can read become again what they were before.
+pub fn keep_readable_owners(before: Option<&Value>, document: &mut Value, warnings: &mut Vec<String>) {
+    let found = document["metadata"].get("managedFields");
+    let Some(Err(problem)) = found.filter(|found| Some(*found) != before).map(apply::decode_managed_fields) else {
+        return;
+    };
+    warnings.push(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating \
+         admission controller; please fix your requests: {problem}"
+    ));
+    match before {
+        Some(before) => document["metadata"]["managedFields"] = before.clone(),
+        None => remove(&mut document["metadata"], "managedFields"),
+    }
 }
 
 /// Hands the description of a write to `act`: who, through which door, and what may be owned there.

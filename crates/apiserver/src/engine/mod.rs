@@ -111,6 +111,17 @@ pub struct Caller {
     pub annotations: Annotations,
 }
 
+impl Caller {
+    /// The same, where an update or a patch turns out to create.
+    fn creating(&self) -> Self {
+        let mut caller = self.clone();
+        if caller.options.is_object() {
+            caller.options["kind"] = "CreateOptions".into();
+        }
+        caller
+    }
+}
+
 /// What happens to unknown and duplicate fields (`fieldValidation`, KEP-2885).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldValidation {

@@ -24,6 +24,9 @@ pub enum Change<'a> {
     Edit(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
     /// The same, and the new document says already who owns what.
     Owned(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+    /// What a request of another kind (a binding, an eviction) does to its object: admission has been asked about
+    /// that request, and nobody owns the outcome.
+    Effect(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
 }
 
 /// A patch as it came.
@@ -54,7 +57,11 @@ impl Change<'_> {
 
     /// Whether the new document comes with its managed fields.
     pub fn sets_owners(&self) -> bool {
-        matches!(self, Change::Owned(_) | Change::Patch(Patch::Apply { .. }))
+        matches!(self, Change::Owned(_) | Change::Effect(_) | Change::Patch(Patch::Apply { .. }))
+    }
+
+    pub fn asks_admission(&self) -> bool {
+        !matches!(self, Change::Effect(_))
     }
 
     /// The document by which a missing object is created, where the change can create one.
@@ -86,7 +93,7 @@ impl Change<'_> {
                 let conditional = !metadata::asked_version(document).is_empty();
                 Ok(Changed { document: document.clone(), conditional, warnings: Vec::new() })
             }
-            Change::Edit(edit) | Change::Owned(edit) => {
+            Change::Edit(edit) | Change::Owned(edit) | Change::Effect(edit) => {
                 Ok(Changed { document: edit(old)?, conditional: false, warnings: Vec::new() })
             }
             Change::Patch(Patch::Apply { config, force, .. }) => {

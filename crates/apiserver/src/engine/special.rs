@@ -56,7 +56,7 @@ async fn body_of(call: &mut Call, api_version: &str, kind: &str) -> Result<(Valu
 }
 
 /// Asks admission about a body that is not stored itself.
-async fn admit(call: &Call, caller: &Caller, body: Value) -> Result<Value, Status> {
+pub(super) async fn admit(call: &Call, caller: &Caller, body: Value) -> Result<Value, Status> {
     let operation = admission::Operation::Create;
     let mut request = call.engine.admission_request(operation, &call.target, caller, body, &Value::Null);
     call.engine.admission.mutate(&mut request, &*call.engine).await?;
@@ -109,7 +109,7 @@ async fn token(call: &mut Call) -> Result<Response<Body>, Status> {
 /// Assigns a pod to a node, once.
 async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
-    let (binding, warnings) = body_of(call, "v1", "Binding").await?;
+    let (mut binding, warnings) = body_of(call, "v1", "Binding").await?;
     let mut target = call.target.clone();
     if &*target.resource.storage.topic == "bindings" {
         target.name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -119,6 +119,7 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
     if binding["metadata"]["name"] != *target.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
+    metadata::place(&target, &mut binding)?;
     let binding = admit(call, &caller, binding).await?;
     let name = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     let mut errors = FieldErrors::new();
@@ -157,7 +158,7 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
         Ok(pod)
     };
     target.subresource = "binding".to_owned();
-    call.engine.update(&target, &caller, &Change::Edit(&edit)).await?;
+    call.engine.update(&target, &caller, &Change::Effect(&edit)).await?;
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(created(call, &success, &warnings))
 }

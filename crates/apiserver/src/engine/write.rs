@@ -14,7 +14,10 @@ use super::{
     patch::{Change, Changed},
     special, versions,
 };
-use crate::{admission, authz, identity};
+use crate::{
+    admission::{self, draft::Draft},
+    authz, identity,
+};
 
 /// How often an unconditional write is tried again after another writer was faster.
 const CONFLICT_TRIES: usize = 64;
@@ -54,46 +57,48 @@ impl Engine {
         applied: bool,
     ) -> Result<Written, Status> {
         let resource = target.resource.clone();
-        metadata::prepare_create(target, &mut document, self)?;
+        metadata::prepare_create(target, &mut document)?;
         custom::expectation(self, target)?;
         // Apply has said already who owns what.
         if !applied {
             metadata::own_fields(self, target, None, &mut document, caller);
         }
-        let mut request = self.admission_request(admission::Operation::Create, target, caller, document, &Value::Null);
-        self.admission.mutate(&mut request, self).await?;
-        if request.object.is_touched() {
-            decode::complete(&resource, &mut request.object)?;
-        }
+        let mut warnings = Vec::new();
+        let operation = admission::Operation::Create;
+        let draft = self.mutated(operation, target, caller, document, &Value::Null, &mut warnings).await?;
+        let mut document = draft.into_inner();
+        metadata::complete_create(target, &mut document, self)?;
         // The strategies of built-in kinds know themselves what becomes of a status.
         if resource.custom.is_some() && resource.has_status() {
-            remove(&mut request.object, "status");
+            remove(&mut document, "status");
         }
         if resource.strategy.counts_generation || resource.custom.is_some() {
-            request.object["metadata"]["generation"] = 1.into();
+            document["metadata"]["generation"] = 1.into();
         }
         let strategy = &resource.strategy;
-        versions::in_storage_form(&resource, &mut request.object, |document| (strategy.prepare_create)(document));
-        special::fill_in(target, caller, &mut request.object);
+        versions::in_storage_form(&resource, &mut document, |document| (strategy.prepare_create)(document));
+        special::fill_in(target, caller, &mut document);
         let _turn = self.allocation.turn(target).await;
-        let unmet = allocation::allocate(self, target, &Value::Null, &mut request.object);
-        refuse(target, &request.object, &unmet)?;
+        let unmet = allocation::allocate(self, target, &Value::Null, &mut document);
+        refuse(target, &document, &unmet)?;
         let mut errors = FieldErrors::new();
-        object_meta::validate(&request.object, resource.scope, strategy.name, &mut errors);
-        metadata::validate_finalizers(&resource, &request.object, &mut errors);
-        let stored_form = versions::stored_form(&resource, &request.object);
+        object_meta::validate(&document, resource.scope, strategy.name, &mut errors);
+        metadata::validate_finalizers(&resource, &document, &mut errors);
+        let stored_form = versions::stored_form(&resource, &document);
         (strategy.validate)(&stored_form, &mut errors);
         (strategy.expressions)(&stored_form, &mut errors);
         (strategy.validate_create)(&stored_form, &mut errors);
         let told = (strategy.warnings)(&stored_form);
         drop(stored_form);
         if let Some(custom) = &resource.custom {
-            custom.validate(&request.object, None, &mut errors);
+            custom.validate(&document, None, &mut errors);
         }
-        refuse(target, &request.object, &errors)?;
+        refuse(target, &document, &errors)?;
+        let mut request = self.admission_request(operation, target, caller, document, &Value::Null);
         self.admission.validate(&mut request, self).await?;
-        request.warnings.extend(told);
-        let (document, warnings) = (request.object.into_inner(), request.warnings);
+        warnings.extend(request.warnings);
+        warnings.extend(told);
+        let document = request.object.into_inner();
         if caller.dry_run {
             return Ok(Written::unsaved(document, true, warnings));
         }
@@ -134,7 +139,8 @@ impl Engine {
                 return match change.create(self, target, caller)? {
                     Some(document) => {
                         self.require_create(target, caller)?;
-                        self.create_by_update(target, caller, document, change.sets_owners()).await
+                        let caller = caller.creating();
+                        self.create_by_update(target, &caller, document, change.sets_owners()).await
                     }
                     None => Err(Status::not_found(target.subject())),
                 };
@@ -193,19 +199,23 @@ impl Engine {
         change: &Change<'_>,
     ) -> Result<Option<(Value, Vec<String>)>, Status> {
         let resource = &target.resource;
-        metadata::carry_over(old, &mut new);
         special::confine(target, old, &mut new);
         if !change.sets_owners() {
             metadata::own_fields(self, target, Some(old), &mut new, caller);
         }
-        let mut request = self.admission_request(admission::Operation::Update, target, caller, new, old);
-        self.admission.mutate(&mut request, self).await?;
-        if request.object.is_touched() {
-            decode::complete(resource, &mut request.object)?;
-            metadata::carry_over(old, &mut request.object);
-            special::confine(target, old, &mut request.object);
+        let (operation, mut warnings) = (admission::Operation::Update, Vec::new());
+        if change.asks_admission() {
+            let draft = self.mutated(operation, target, caller, new, old, &mut warnings).await?;
+            let is_touched = draft.is_touched();
+            new = draft.into_inner();
+            if is_touched {
+                metadata::place_in_namespace(target, &mut new)?;
+                metadata::check_version(target, old, &new, change.is_replace())?;
+                special::confine(target, old, &mut new);
+            }
         }
-        let new = &mut *request.object;
+        metadata::carry_over(old, &mut new);
+        let new = &mut new;
         let strategy = &resource.strategy;
         let old_form = versions::stored_form(resource, old);
         versions::in_storage_form(resource, new, |new| special::prepare(target, new, &old_form));
@@ -217,9 +227,6 @@ impl Engine {
             metadata::count_generation(resource, old, new);
         }
         document::apply::keep_times(old, new);
-        if new == old {
-            return Ok(None);
-        }
         object_meta::validate(new, resource.scope, strategy.name, &mut errors);
         metadata::validate_finalizers(resource, new, &mut errors);
         object_meta::validate_update(new, old, &mut errors);
@@ -228,9 +235,42 @@ impl Engine {
             custom.validate(new, Some(old), &mut errors);
         }
         refuse(target, new, &errors)?;
-        self.admission.validate(&mut request, self).await?;
-        request.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &request.object)));
-        Ok(Some((request.object.into_inner(), request.warnings)))
+        let mut document = std::mem::take(new);
+        if change.asks_admission() {
+            // Also about what changes nothing: who watches over writes by a webhook hears of each.
+            let mut request = self.admission_request(operation, target, caller, document, old);
+            self.admission.validate(&mut request, self).await?;
+            warnings.extend(request.warnings);
+            document = request.object.into_inner();
+        }
+        if document == *old {
+            return Ok(None);
+        }
+        warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
+        Ok(Some((document, warnings)))
+    }
+
+    /// The document as admission wants it, in canonical form. What it says about the object's identity is still to
+    /// be checked.
+    async fn mutated(
+        &self,
+        operation: admission::Operation,
+        target: &Target,
+        caller: &Caller,
+        document: Value,
+        old: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Draft, Status> {
+        let owners = document["metadata"].get("managedFields").cloned();
+        let mut request = self.admission_request(operation, target, caller, document, old);
+        self.admission.mutate(&mut request, self).await?;
+        warnings.extend(request.warnings);
+        let mut draft = request.object;
+        if draft.is_touched() {
+            decode::complete(&target.resource, &mut draft)?;
+            metadata::keep_readable_owners(owners.as_ref(), &mut draft, warnings);
+        }
+        Ok(draft)
     }
 
     pub(super) fn admission_request<'a>(

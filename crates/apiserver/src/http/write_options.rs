@@ -67,9 +67,10 @@ impl<'q> WriteOptions<'q> {
         Ok(asked)
     }
 
-    /// The options as admission is shown them.
+    /// The options as admission is shown them: a patch is one way to update.
     pub fn to_value(&self) -> Value {
-        let mut options = json!({"kind": self.kind, "apiVersion": "meta.k8s.io/v1"});
+        let kind = if self.kind == "PatchOptions" { "UpdateOptions" } else { self.kind };
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
         for (name, value) in [("fieldManager", self.manager), ("fieldValidation", self.field_validation)] {
             if !value.is_empty() {
                 options[name] = value.into();

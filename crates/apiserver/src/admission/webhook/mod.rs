@@ -17,7 +17,7 @@ use api::{
 };
 use bytes::Bytes;
 use document::{Encoding, patch::json::Patch};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use stdx::Random;
 
@@ -26,6 +26,7 @@ use super::{
     asking::Asking,
     expressions::{Facts, Verdict, request_document},
     matching::{Kinds, Matched, in_version, is_namespace},
+    text,
 };
 use crate::{
     authz::Authorizer,
@@ -197,23 +198,37 @@ impl Plugin for ValidatingWebhooks {
             }
         }
         let asked = &*request;
-        let calls = chosen.iter().map(|(webhook, matched)| ask(&self.around, webhook, matched, false, asked, cluster));
-        let answers = join_all(calls).await;
-        for (index, ((webhook, _), answer)) in chosen.iter().zip(answers).enumerate() {
-            match answer {
+        let mut calls: FuturesUnordered<_> = chosen
+            .iter()
+            .enumerate()
+            .map(async |(index, (webhook, matched))| {
+                (index, webhook, ask(&self.around, webhook, matched, false, asked, cluster).await)
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(chosen.len());
+        while let Some(answer) = calls.next().await {
+            answers.push(answer);
+        }
+        drop(calls);
+        // All are waited for, and all are noted; the first to refuse is told.
+        let mut outcome = Ok(());
+        for (index, webhook, answer) in answers {
+            let settled = match answer {
                 Ok(answer) => {
                     answer.note(webhook, request);
-                    if let Decision::Deny(status) = answer.decision {
-                        return Err(status);
+                    match answer.decision {
+                        Decision::Deny(status) => Err(status),
+                        Decision::Allow | Decision::Patch { .. } => Ok(()),
                     }
                 }
                 Err(problem) => {
                     let place = format!("validating.webhook.admission.k8s.io/round_0_index_{index}");
-                    problem.settle(webhook, &place, request)?;
+                    problem.settle(webhook, &place, request)
                 }
-            }
+            };
+            outcome = outcome.and(settled);
         }
-        Ok(())
+        outcome
     }
 }
 
@@ -384,7 +399,7 @@ fn apply(
     let (before, _) = shown(matched, request);
     let mut object = before.clone();
     patch.apply(&mut object).map_err(|error| broken(error.to_string()))?;
-    retype(row(matched, request), &mut object).map_err(broken)?;
+    retype(&before, row(matched, request), &mut object).map_err(broken)?;
     if object == before {
         return Ok(false);
     }
@@ -395,11 +410,27 @@ fn apply(
     Ok(true)
 }
 
-/// What a webhook made must be an object of its kind: the plug-ins that see it next rely on that.
-fn retype(resource: &Resource, object: &mut Value) -> Result<(), String> {
+/// What a webhook made must be an object of the kind it was asked about: the plug-ins that see it next rely on that.
+fn retype(asked: &Value, resource: &Resource, object: &mut Value) -> Result<(), String> {
     if !object.is_object() {
         return Err("the patched object is not an object".to_owned());
     }
+    for field in ["apiVersion", "kind"] {
+        // What is left out is what it was; only a custom object must say it.
+        if text(&object[field]).is_empty() && resource.custom.is_none() {
+            object[field] = asked[field].clone();
+        }
+    }
+    let (kind, version) = (text(&object["kind"]), text(&object["apiVersion"]));
+    if kind.is_empty() {
+        return Err(format!("Object 'Kind' is missing in '{object}'"));
+    }
+    if (kind, version) != (text(&asked["kind"]), text(&asked["apiVersion"])) {
+        return Err(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ));
+    }
+    // A subresource may have a body of a kind of its own.
     if resource.custom.is_none() && object["kind"] == *resource.kind {
         document::check(object, resource.root()).map_err(|error| error.0)?;
         document::default(object, resource.root());
