@@ -116,6 +116,7 @@ pub fn defaults(definition: &mut Definition, line: Line<'_>) -> Result<(), Strin
         Some(_) => value.is_object(),
         None => match crate::definitions::reference(&field.schema).map(Scalar::of) {
             Some(Scalar::IntOrString) => value.is_string() || value.is_number(),
+            Some(Scalar::Quantity) => value.is_string(),
             _ => value.is_object(),
         },
     };

@@ -116,7 +116,8 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         let (new, old) = (&new[field], &old[field]);
         if new != old && !(is_empty(new) && is_empty(old)) {
             // A text that is not there is an empty one, a time that is not there is null.
-            let found = if matches!(field, "name" | "namespace" | "uid") { text(object, field).into() } else { new.clone() };
+            let found =
+                if matches!(field, "name" | "namespace" | "uid") { text(object, field).into() } else { new.clone() };
             errors.push(FieldError::invalid(&path.child(field), found, "field is immutable"));
         }
     }

@@ -20,6 +20,8 @@ pub struct Status {
     pub retry_after_seconds: Option<u32>,
     /// `metadata` of the status: a continue token that may be used instead.
     pub metadata: Option<Box<Value>>,
+    /// What the client is told beside the refusal, as `Warning` headers.
+    pub warnings: Vec<String>,
 }
 
 /// What a message names: `pods "nginx"`, `deployments.apps "web"`.
@@ -56,7 +58,13 @@ impl Status {
             details: None,
             retry_after_seconds: None,
             metadata: None,
+            warnings: Vec::new(),
         }
+    }
+
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
     }
 
     fn about(mut self, subject: Subject<'_>) -> Self {

@@ -3,6 +3,7 @@
 //! Numbers are as Go's untyped decoding keeps them: integers that fit an `i64`, else floats. What a
 //! document may contain is not decided here ([`crate::check`]).
 
+mod order;
 mod surrogates;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, map::Entry};
+
+pub use order::in_order_of;
 
 use crate::{
     path::{Path, StrictErrors},

@@ -20,7 +20,7 @@ pub mod yaml;
 mod cases;
 
 pub use check::{TypeError, check, check_custom};
-pub use decode::{DecodeError, Decoded, Encoding, decode};
+pub use decode::{DecodeError, Decoded, Encoding, decode, in_order_of};
 pub use default::default;
 pub use quantity::Quantity;
 pub use types::{Type, TypeId, Types};

@@ -92,22 +92,24 @@ impl<'a> Reader<'a> {
         let mut merged = Map::new();
         loop {
             let (event, span) = self.next()?;
-            let line = span.start.line();
+            let key_line = span.start.line();
             let merges = match &event {
                 Event::MappingEnd => break,
                 Event::Scalar(text, ScalarStyle::Plain, _, None) => text == "<<",
                 _ => false,
             };
-            let key = scalar::key(&self.node(event, span, depth + 1)?);
+            let name = self.node(event, span, depth + 1)?;
             let (event, span) = self.next()?;
+            let line = span.start.line();
             let value = self.node(event, span, depth + 1)?;
-            let Some(key) = key else { return Err(refused(line, "unsupported map key")) };
+            let Some(key) = scalar::key(&name) else { return Err(refused(key_line, "unsupported map key")) };
             if merges {
-                merge(&mut merged, value, line)?;
+                merge(&mut merged, value, key_line)?;
                 continue;
             }
             if fields.contains_key(&key) {
-                self.duplicates.push(format!("  line {line}: key {key:?} already set in map"));
+                // Where the second value begins, and the key as YAML has it: `true` is no text.
+                self.duplicates.push(format!("  line {line}: key {name} already set in map"));
             }
             fields.insert(key, value);
         }

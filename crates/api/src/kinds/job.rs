@@ -222,7 +222,7 @@ fn completion_mode(spec: &Node<'_>) {
     mode.optional_word(&["NonIndexed", "Indexed"]);
     let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
     let (per_index, failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
-    if matches!(mode.text(), "" | "NonIndexed") {
+    if !mode.is_set() || mode.text() == "NonIndexed" {
         for field in [per_index, failed].iter().filter(|field| field.is_set()) {
             field.invalid("requires indexed completion mode");
         }

@@ -12,6 +12,7 @@ mod spec;
 mod update;
 mod volume;
 mod warnings;
+mod windows;
 
 use serde_json::{Value, json};
 

@@ -209,7 +209,7 @@ fn scope_requirement(requirement: &Node<'_>, hard: &Value, selector: &Value) {
     let (scope, operator, values) =
         (requirement.get("scopeName"), requirement.get("operator"), requirement.get("values"));
     if scope_resources(scope.text()).is_none() {
-        scope.invalid("unsupported scope");
+        scope.invalid_value(scope.text(), "unsupported scope");
     }
     for _ in does_not_fit(hard, scope.text()) {
         requirement.invalid_value(selector.clone(), "unsupported scope applied to resource");
@@ -230,7 +230,7 @@ fn scope_requirement(requirement: &Node<'_>, hard: &Value, selector: &Value) {
             values.invalid("must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        _ => operator.invalid("not a valid selector operator"),
+        other => operator.invalid_value(other, "not a valid selector operator"),
     }
 }
 

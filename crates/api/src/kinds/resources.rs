@@ -1,6 +1,9 @@
 //! Requests and limits: which resources there are, and what amounts of them make sense.
 
-use std::{cmp::Ordering, collections::HashSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashSet},
+};
 
 use document::quantity::Quantity;
 use serde_json::Value;
@@ -93,7 +96,7 @@ pub fn resource_quantity(name: &str, node: &Node<'_>) {
     }
 }
 
-pub fn container_requirements(node: &Node<'_>, claims: &[&str]) {
+pub fn container_requirements(node: &Node<'_>, claims: &BTreeSet<&str>) {
     requirements(node, container_resource_name);
     claim_names(&node.get("claims"), claims);
 }
@@ -138,7 +141,7 @@ fn requirements(node: &Node<'_>, name_rule: fn(&str, &Node<'_>)) {
     }
 }
 
-fn claim_names(claims: &Node<'_>, known: &[&str]) {
+fn claim_names(claims: &Node<'_>, known: &BTreeSet<&str>) {
     // Keys as they are told, and the names that stand first in them.
     let (mut seen, mut names) = (HashSet::new(), HashSet::new());
     for claim in claims.items() {
@@ -154,9 +157,12 @@ fn claim_names(claims: &Node<'_>, known: &[&str]) {
         }
         seen.insert(key);
         names.insert(name.to_owned());
-        if !known.contains(&name) {
+        if !known.contains(name) {
             let mut detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
-            detail += &if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            detail += &match known.iter().copied().collect::<Vec<_>>().join(", ") {
+                names if names.is_empty() => " which is empty".to_owned(),
+                names => format!(": {names}"),
+            };
             let error = FieldError { detail, ..FieldError::not_found(claim.path(), name) };
             claim.push(FieldError { reason: Reason::NotFound, ..error });
         }

@@ -61,7 +61,10 @@ pub const CLASS: Strategy = Strategy {
 fn validate_class(root: &Node<'_>) {
     provisioner(&root.get("provisioner"));
     parameters(&root.get("parameters"));
-    root.get("reclaimPolicy").optional_word(&["Delete", "Retain"]);
+    let policy = root.get("reclaimPolicy");
+    if !policy.is_empty() {
+        policy.optional_word(&["Delete", "Retain"]);
+    }
     root.get("volumeBindingMode").optional_word(&["Immediate", "WaitForFirstConsumer"]);
     let topologies = root.get("allowedTopologies");
     let mut seen = HashSet::new();
@@ -188,6 +191,7 @@ pub fn attachment_columns() -> Vec<Column> {
 
 pub const CSI_DRIVER: Strategy = Strategy {
     default: default_driver,
+    warnings: driver_warnings,
     validate: |object, errors| check(object, errors, validate_driver),
     validate_update: |new, old, errors| {
         check(new, errors, |root| {
@@ -250,6 +254,14 @@ fn validate_driver(root: &Node<'_>) {
     if in_secrets.is_set() && tokens.is_empty() {
         in_secrets.invalid("serviceAccountTokenInSecrets is set but no tokenRequests are specified");
     }
+}
+
+fn driver_warnings(driver: &Value) -> Vec<String> {
+    const LOGGED: &str = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+                          prevent possible logging of tokens in volume attributes";
+    let spec = &driver["spec"];
+    let is_told = !elements(&spec["tokenRequests"]).is_empty() && spec["serviceAccountTokenInSecrets"].is_null();
+    is_told.then(|| LOGGED.to_owned()).into_iter().collect()
 }
 
 pub fn csi_driver_columns() -> Vec<Column> {

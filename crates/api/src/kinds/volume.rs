@@ -31,7 +31,10 @@ pub const VOLUME: Strategy = Strategy {
             status.entry("phase").or_insert_with(|| "Pending".into());
         }
     },
-    prepare_create: |object| edit::set(object, "status", json!({"phase": "Pending"})),
+    prepare_create: |object| {
+        let status = json!({"phase": "Pending", "lastPhaseTransitionTime": object["metadata"]["creationTimestamp"]});
+        edit::set(object, "status", status);
+    },
     prepare_update: rules::keep_status,
     validate: |object, errors| check(object, errors, |root| volume_spec(&root.get("spec"), Context::Volume)),
     validate_update: validate_volume_update,
@@ -224,7 +227,7 @@ fn node_requirement(requirement: &Node<'_>) {
             values.required("must be specified single value when `operator` is 'Lt' or 'Gt'");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        _ => operator.invalid("not a valid selector operator"),
+        other => operator.invalid_value(other, "not a valid selector operator"),
     }
     requirement.get("key").syntax(syntax::is_qualified_name);
     for value in values.items() {
@@ -283,12 +286,23 @@ fn join_data_sources(spec: &mut Value) {
     if !is_empty(&spec["dataSourceRef"]["namespace"]) {
         return edit::remove(spec, "dataSourceRef");
     }
+    // What `dataSource` alone may not name was always passed over (KEP-1495).
+    if spec["dataSourceRef"].is_null() && !is_old_source(&spec["dataSource"]) {
+        edit::remove(spec, "dataSource");
+    }
     let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
     match (source.is_null(), reference.is_null()) {
         (false, true) => edit::set(spec, "dataSourceRef", source),
         (true, false) => edit::set(spec, "dataSource", reference),
         _ => {}
     }
+}
+
+fn is_old_source(source: &Value) -> bool {
+    matches!(
+        (text(source, "apiGroup"), text(source, "kind")),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    )
 }
 
 /// The spec of a claim, also of a claim template.

@@ -41,11 +41,12 @@ pub fn body(
     let expected =
         Expected { api_version: &resource.api_version(), kind: &resource.kind, protobuf: resource.custom.is_none() };
     let (mut document, strict) = parse(headers, bytes, &expected)?;
+    let text = (resource.custom.is_none() && encoding(headers) == Some(Encoding::Json)).then_some(bytes);
     match resource.custom {
         None => expect_type(&mut document, expected.api_version, expected.kind)?,
         Some(_) => expect_custom_type(resource, &document, bytes)?,
     }
-    let warnings = finish(resource, &mut document, strict, validation)?;
+    let warnings = finish(resource, &mut document, strict, validation, text)?;
     Ok(Decoded { document, warnings })
 }
 
@@ -102,15 +103,12 @@ struct Expected<'a> {
 const DELETE_OPTIONS: &str = "DeleteOptions";
 
 fn parse(headers: &HeaderMap, bytes: &[u8], expected: &Expected<'_>) -> Result<(Value, Vec<String>), Status> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let encoding = match media_type.as_str() {
-        "" | "application/json" | "*/*" => Encoding::Json,
-        "application/yaml" => Encoding::Yaml,
-        "application/vnd.kubernetes.protobuf" if expected.protobuf => {
+    let encoding = match (encoding(headers), media_type(headers).as_str()) {
+        (Some(encoding), _) => encoding,
+        (None, "application/vnd.kubernetes.protobuf") if expected.protobuf => {
             return protobuf(bytes, expected).map(|document| (document, Vec::new()));
         }
-        other => {
+        (None, other) => {
             let protobuf = if expected.protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
             return Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
@@ -119,6 +117,20 @@ fn parse(headers: &HeaderMap, bytes: &[u8], expected: &Expected<'_>) -> Result<(
         }
     };
     decoded(bytes, encoding, expected.kind)
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// How a body of text is written.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    match media_type(headers).as_str() {
+        "" | "application/json" | "*/*" => Some(Encoding::Json),
+        "application/yaml" => Some(Encoding::Yaml),
+        _ => None,
+    }
 }
 
 /// An object of the type that its envelope names, or of the expected one where that says nothing.
@@ -187,15 +199,20 @@ fn decode_error(error: &DecodeError, kind: &str) -> Status {
     }
 }
 
-/// Types, prunes and defaults a document of the resource; returns warnings.
+/// Types, prunes and defaults a document of the resource; returns warnings. Those about an object of a built-in kind
+/// come in the order of its `text`.
 fn finish(
     resource: &Resource,
     document: &mut Value,
     mut strict: Vec<String>,
     validation: FieldValidation,
+    text: Option<&[u8]>,
 ) -> Result<Vec<String>, Status> {
     let refused = |detail: &str| unfit(&resource.kind, &resource.version, detail);
     strict.extend(typed(resource, document).map_err(|error| refused(&error))?);
+    if let Some(text) = text.filter(|_| validation != FieldValidation::Ignore) {
+        strict = document::in_order_of(text, strict);
+    }
     default(resource, document);
     judge(strict, validation).map_err(|strict| refused(&strict))
 }
@@ -221,9 +238,17 @@ fn default(resource: &Resource, document: &mut Value) {
 fn judge(strict: Vec<String>, validation: FieldValidation) -> Result<Vec<String>, String> {
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(strict),
+        FieldValidation::Warn => Ok(strict.into_iter().flat_map(each).collect()),
         FieldValidation::Strict if strict.is_empty() => Ok(strict),
         FieldValidation::Strict => Err(format!("strict decoding error: {}", strict.join(", "))),
+    }
+}
+
+/// The decoder of YAML puts all that it finds into one text; as warnings they stand alone.
+fn each(strict: String) -> Vec<String> {
+    match strict.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(found) => found.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![strict],
     }
 }
 
@@ -234,7 +259,7 @@ pub fn judge_patch(strict: Vec<String>, validation: FieldValidation) -> Result<V
 
 /// Brings a document that the server itself put together into canonical form.
 pub fn complete(resource: &Resource, document: &mut Value) -> Result<(), Status> {
-    finish(resource, document, Vec::new(), FieldValidation::Ignore).map(|_| ())
+    finish(resource, document, Vec::new(), FieldValidation::Ignore, None).map(|_| ())
 }
 
 /// The same after a patch, whose mistakes are its sender's; returns warnings.

@@ -73,8 +73,10 @@ impl Call {
         Box::pin(async move {
             let deprecation = deprecation(&self.target.resource);
             let mut answer = self.dispatch().await;
-            if let (Ok(response), Some(warning)) = (&mut answer, &deprecation) {
-                warn(response, std::iter::once(warning));
+            match (&mut answer, deprecation) {
+                (Ok(response), Some(warning)) => warn(response, std::iter::once(&warning)),
+                (Err(refusal), Some(warning)) => refusal.warnings.push(warning),
+                (_, None) => {}
             }
             answer
         })
@@ -163,16 +165,20 @@ impl Call {
     async fn create(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
-        let written = self.engine.create(&self.target, &caller, decoded.document).await?;
-        self.written(written, decoded.warnings)
+        match self.engine.create(&self.target, &caller, decoded.document).await {
+            Ok(written) => self.written(written, decoded.warnings),
+            Err(refusal) => Err(refusal.with_warnings(decoded.warnings)),
+        }
     }
 
     async fn update(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let mut decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
         metadata::place(&self.target, &mut decoded.document)?;
-        let written = self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await?;
-        self.written(written, decoded.warnings)
+        match self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await {
+            Ok(written) => self.written(written, decoded.warnings),
+            Err(refusal) => Err(refusal.with_warnings(decoded.warnings)),
+        }
     }
 
     async fn patch(self) -> Result<Response<Body>, Status> {
@@ -313,6 +319,7 @@ pub fn warn<'a>(response: &mut Response<Body>, warnings: impl Iterator<Item = &'
 pub fn refusal(status: &Status, format: Format) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = render::value(code, format, &status.to_value());
+    warn(&mut response, status.warnings.iter());
     if let Some(seconds) = status.retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

@@ -26,7 +26,7 @@ pub struct Surroundings<'a> {
     /// The well-formed volumes, by name.
     pub volumes: BTreeMap<&'a str, &'a Value>,
     /// The names of the pod's resource claims.
-    pub claims: Vec<&'a str>,
+    pub claims: BTreeSet<&'a str>,
 }
 
 impl Surroundings<'_> {

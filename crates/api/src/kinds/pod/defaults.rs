@@ -124,15 +124,45 @@ fn service_account(spec: &mut Value) {
     }
 }
 
-/// An image that is named by nothing that would hold still is pulled each time.
+/// An image that is named by nothing that would hold still is pulled each time; what names none, never.
 fn pull_policy(image: &str) -> &'static str {
+    if !is_image_name(image) {
+        return "IfNotPresent";
+    }
     let name = image.rsplit('/').next().unwrap_or_default();
     let (tagged, digest) = name.split_once('@').map_or((name, None), |(tagged, digest)| (tagged, Some(digest)));
     let is_latest = match tagged.split_once(':') {
         Some((_, tag)) => tag == "latest",
-        None => digest.is_none() && !image.is_empty(),
+        None => digest.is_none(),
     };
     if is_latest { "Always" } else { "IfNotPresent" }
+}
+
+/// Whether an image can be named so: a registry with its port, if any, then a path of small letters.
+fn is_image_name(image: &str) -> bool {
+    let (named, _) = image.split_once('@').unwrap_or((image, ""));
+    let path = match named.split_once('/') {
+        Some((host, path)) if host == "localhost" || host.contains(|l: char| matches!(l, '.' | ':' | 'A'..='Z')) => {
+            path
+        }
+        _ => named,
+    };
+    let (directory, name) = path.rsplit_once('/').map_or((None, path), |(directory, name)| (Some(directory), name));
+    let (name, tag) = name.split_once(':').map_or((name, None), |(name, tag)| (name, Some(tag)));
+    let is_edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_component = |component: &str| {
+        let bytes = component.as_bytes();
+        bytes.first().is_some_and(is_edge)
+            && bytes.last().is_some_and(is_edge)
+            && bytes.iter().all(|byte| is_edge(byte) || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    let is_tag = |tag: &str| {
+        !tag.is_empty()
+            && !tag.starts_with(['.', '-'])
+            && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    directory.into_iter().flat_map(|directory| directory.split('/')).chain([name]).all(is_component)
+        && tag.is_none_or(is_tag)
 }
 
 /// Puts the pod's own values of `matchLabelKeys` and `mismatchLabelKeys` into the selectors beside them.

@@ -100,6 +100,8 @@ fn port(node: &Node<'_>) {
 fn sleep(node: &Node<'_>, pod: &Surroundings<'_>) {
     let Some(grace) = pod.grace_period_seconds() else { return };
     let seconds = node.get("seconds").integer();
+    // A negative period counts as the shortest.
+    let grace = if grace < 0 { 1 } else { grace };
     if !(0..=grace).contains(&seconds) {
         let message = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         node.invalid_value(seconds, message);

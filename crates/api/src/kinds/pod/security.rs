@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::path::local_descending;
+use super::{path::local_descending, windows};
 use crate::kinds::check::{Node, texts};
 
 pub fn container_security_context(node: &Node<'_>, host_users: bool) {
@@ -26,6 +26,7 @@ pub fn container_security_context(node: &Node<'_>, host_users: bool) {
         }
     }
     app_armor(&node.get("appArmorProfile"));
+    windows::options(&node.get("windowsOptions"));
 }
 
 fn identity(node: &Node<'_>, field: &str) {
@@ -98,6 +99,7 @@ pub fn pod_security_context(spec: &Node<'_>) {
     app_armor(&node.get("appArmorProfile"));
     node.get("supplementalGroupsPolicy").optional_word(&["Merge", "Strict"]);
     node.get("seLinuxChangePolicy").optional_word(&["Recursive"]);
+    windows::options(&node.get("windowsOptions"));
 }
 
 const SYSCTL: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";

@@ -59,6 +59,12 @@ pub fn template(template: &Value, prefix: &str) -> Vec<String> {
             warnings.push(format!("{prefix}.volumes[{index}].{source}: {message}"));
         }
     }
+    for volume in elements(&spec["volumes"]) {
+        let is_nothing = |source: &Value| source.as_object().is_none_or(serde_json::Map::is_empty);
+        for _ in elements(&volume["projected"]["sources"]).iter().filter(|source| is_nothing(source)) {
+            warnings.push(format!("volume {:?} (Projected) has no sources provided", text(volume, "name")));
+        }
+    }
     for (list, field) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
         let mut seen = HashSet::new();
         for (item, index) in elements(&spec[list]).iter().zip(0..) {
