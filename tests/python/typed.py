@@ -1,5 +1,6 @@
 """Typed objects: create, read, list, watch, patch, replace, apply, delete, and what goes wrong."""
 
+import json
 import threading
 
 from kubernetes import client, config, watch
@@ -121,3 +122,10 @@ review = client.V1SelfSubjectAccessReview(
     )
 )
 assert client.AuthorizationV1Api().create_self_subject_access_review(review).status.allowed
+
+# What a deletion of many answers is a list like any other
+core.create_namespaced_config_map(NAMESPACE, client.V1ConfigMap(metadata=client.V1ObjectMeta(name="one", labels={"of": "many"})))
+answer = core.delete_collection_namespaced_config_map(NAMESPACE, label_selector="of=many", _preload_content=False)
+gone = json.loads(answer.data)
+assert gone["kind"] == "ConfigMapList" and [item["metadata"]["name"] for item in gone["items"]] == ["one"], gone
+assert "kind" not in gone["items"][0] and "apiVersion" not in gone["items"][0], gone

@@ -217,7 +217,12 @@ impl Call {
         let resource = &self.target.resource;
         let mut items = Vec::with_capacity(deleted.len());
         for written in deleted {
-            items.push(written.into_document(resource)?);
+            let mut item = written.into_document(resource)?;
+            // As in a list: only items of a custom resource say what they are.
+            if let (None, Some(fields)) = (&resource.custom, item.as_object_mut()) {
+                fields.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion"));
+            }
+            items.push(item);
         }
         let list = json!({
             "kind": *resource.list_kind,
