@@ -14,6 +14,7 @@ pub mod schema;
 pub mod status;
 
 mod properties;
+mod rule_check;
 mod structural;
 mod validate;
 
