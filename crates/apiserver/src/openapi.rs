@@ -8,13 +8,14 @@ mod pages;
 mod parameters;
 mod paths;
 mod protobuf;
+mod run;
 mod schemas;
 mod v2;
 mod v3;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::{self, Write},
     io::Read,
     sync::{Arc, OnceLock, Weak},
@@ -41,6 +42,8 @@ pub struct OpenApi {
     /// What identifies the content of each document, by its path below `/openapi/v3/`.
     hashes: OnceLock<BTreeMap<Box<str>, Box<str>>>,
     rendered: Mutex<HashMap<(Box<str>, Encoding), Rendered>>,
+    /// Of version 2, by group, with what identifies their content.
+    parts: Mutex<HashMap<(Box<str>, Encoding), (Box<str>, Arc<v2::Part>)>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -106,6 +109,8 @@ pub enum SpecVersion {
 
 /// The key of the version 2 document among those of version 3.
 const V2: &str = "v2";
+/// The key of all built-in groups among the groups.
+const BUILT_IN: &str = "";
 
 impl Encoding {
     /// The first encoding in an `Accept` header that the document has; `None`: 406.
@@ -162,13 +167,14 @@ impl OpenApi {
             rows.entry(v3::document_path(resource).into()).or_default().push(row);
         }
         let pages = pages::pages(registry.groups().map(|group| &*group.name));
-        Self { rows, pages, hashes: OnceLock::new(), rendered: Mutex::default() }
+        Self { rows, pages, hashes: OnceLock::new(), rendered: Mutex::default(), parts: Mutex::default() }
     }
 
     /// The documents of a registry that came after this one; what did not change is not made again.
     pub fn succeed(&self, registry: &Registry, definitions: &Definitions) -> Self {
         let next = Self::new(registry, definitions);
         next.rendered.lock().clone_from(&self.rendered.lock());
+        next.parts.lock().clone_from(&self.parts.lock());
         next
     }
 
@@ -200,9 +206,46 @@ impl OpenApi {
     pub fn v2(&self, encoding: Encoding) -> Arc<Document> {
         let all: String = self.hashes().values().map(|hash| &**hash).collect();
         let hash = hexadecimal(digest(&SHA256, all.as_bytes()).as_ref());
-        let rows: Vec<&Row> = self.rows.values().flatten().collect();
-        let render = || v2::render(&rows, &self.pages, &Published::unpack(), encoding);
-        self.cached(V2, &hash, SpecVersion::V2, encoding, render)
+        self.cached(V2, &hash, SpecVersion::V2, encoding, || v2::join(&self.parts(encoding), encoding))
+    }
+
+    /// The parts of version 2, of which only those are made that have changed.
+    fn parts(&self, encoding: Encoding) -> Vec<Arc<v2::Part>> {
+        let sections = self.sections();
+        let published = OnceLock::new();
+        let part = |group: &&str, section: &v2::Section<'_>| {
+            let hash: String = section.documents().filter_map(|path| self.hash(&path).map(str::to_owned)).collect();
+            let key = (Box::from(*group), encoding);
+            if let Some((known, part)) = self.parts.lock().get(&key)
+                && **known == *hash
+            {
+                return Arc::clone(part);
+            }
+            let before = sections.get(BUILT_IN).filter(|_| *group != BUILT_IN);
+            let part = Arc::new(section.render(before, published.get_or_init(Published::unpack), encoding));
+            self.parts.lock().insert(key, (hash.into(), Arc::clone(&part)));
+            part
+        };
+        let parts = sections.iter().map(|(group, section)| part(group, section)).collect();
+        self.parts.lock().retain(|(group, _), _| sections.contains_key(&**group));
+        parts
+    }
+
+    /// The groups of custom resources, each for itself, and all others together, which come first.
+    fn sections(&self) -> BTreeMap<&str, v2::Section<'_>> {
+        let rows = || self.rows.values().flatten().map(|row| &*row.resource);
+        let built_in: BTreeSet<&str> = rows().filter(|row| row.custom.is_none()).map(|row| &*row.group).collect();
+        let custom: BTreeSet<&str> = rows().map(|row| &*row.group).filter(|group| !built_in.contains(group)).collect();
+        let section = |group: &str| custom.get(group).copied().unwrap_or(BUILT_IN);
+        let mut sections: BTreeMap<&str, v2::Section<'_>> = BTreeMap::new();
+        for row in self.rows.values().flatten() {
+            sections.entry(section(&row.resource.group)).or_default().rows.push(row);
+        }
+        for (path, page) in &self.pages {
+            let group = path.strip_prefix("apis/").unwrap_or_default();
+            sections.entry(section(group)).or_default().pages.push((path, page));
+        }
+        sections
     }
 
     fn cached(

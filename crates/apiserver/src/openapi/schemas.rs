@@ -94,6 +94,11 @@ impl<'a> Schemas<'a> {
         self
     }
 
+    /// Without those that are described elsewhere.
+    pub fn leave_out(&mut self, others: &Schemas<'_>) {
+        self.sources.retain(|name, _| !others.sources.contains_key(name));
+    }
+
     /// Those of published types, and all that these refer to.
     pub fn named(names: &[&str], published: &'a Published) -> Self {
         let sources = names.iter().map(|name| ((*name).to_owned(), Source::Published(None))).collect();

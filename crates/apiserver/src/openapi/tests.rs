@@ -16,6 +16,10 @@ fn none() -> Definitions {
     Arc::new(|_| None)
 }
 
+fn stock() -> Registry {
+    registry(&RuntimeConfig::default())
+}
+
 fn open_api() -> OpenApi {
     OpenApi::new(&registry(&RuntimeConfig::parse("api/all=true").unwrap()), &none())
 }
@@ -37,7 +41,7 @@ impl Custom for Unchecked {
 
 /// The stock registry with a custom resource, and its schema.
 fn with_widgets(schema: Value) -> (Registry, Definitions) {
-    let registry = registry(&RuntimeConfig::default());
+    let registry = stock();
     let mut row = Resource::clone(registry.find("apps", "v1", "deployments").unwrap());
     (row.group, row.kind, row.list_kind) = ("shop.example.com".into(), "Widget".into(), "WidgetList".into());
     (row.plural, row.singular) = ("widgets".into(), "widget".into());
@@ -249,6 +253,31 @@ fn only_changed_documents_get_another_hash() {
     let url = next.index()["paths"]["apis/apps/v1"]["serverRelativeURL"].clone();
     assert_eq!(url, format!("/openapi/v3/apis/apps/v1?hash={}", next.hash("apis/apps/v1").unwrap()));
     assert!(next.v3("apis/nope/v1", Encoding::Json).is_none());
+}
+
+#[test]
+fn version_2_is_made_anew_where_it_has_changed() {
+    let (registry, schemas) = with_widgets(json!({"type": "object"}));
+    let first = OpenApi::new(&registry, &schemas);
+    first.v2(Encoding::Json);
+    let (registry, schemas) = with_widgets(json!({"type": "object", "description": "x"}));
+    let next = first.succeed(&registry, &schemas);
+    let document = v2(&next);
+    assert_eq!(document["definitions"]["com.example.shop.v1.Widget"]["description"], "x");
+    assert_eq!(document, v2(&OpenApi::new(&registry, &schemas)));
+    let (before, after) = (first.parts(Encoding::Json), next.parts(Encoding::Json));
+    let kept: Vec<bool> = before.iter().zip(&after).map(|(before, after)| Arc::ptr_eq(before, after)).collect();
+    assert_eq!(kept, [true, false], "the built-in groups, and that of widgets");
+    let without = next.succeed(&stock(), &none());
+    assert!(v2(&without)["definitions"].get("com.example.shop.v1.Widget").is_none());
+    assert_eq!(without.parts.lock().len(), 1, "what is gone is not kept");
+
+    // The fields of all parts are one message to who reads them.
+    let bytes = next.v2(Encoding::Protobuf).plain();
+    let fields = decode(&bytes);
+    assert_eq!((fields[&8].len(), fields[&9].len()), (2, 2));
+    let widget = decode(&fields[&9][1])[&1].iter().map(|entry| at(entry, &[Field(1)])).next();
+    assert_eq!(widget.as_deref(), Some(&b"com.example.shop.v1.Widget"[..]));
 }
 
 #[test]

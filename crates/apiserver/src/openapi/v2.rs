@@ -1,6 +1,7 @@
-//! Version 2 ("Swagger"): one document for everything, derived piece by piece from version 3.
+//! Version 2 ("Swagger"): one document for everything, derived piece by piece from version 3, and joined of parts that
+//! are made and kept apart.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::builtin::published::Published;
 use serde_json::{Map, Value, json};
@@ -9,17 +10,102 @@ use super::{
     Encoding, Row,
     pages::Page,
     paths,
-    protobuf::{self, V2},
+    protobuf::{self, Collection, V2},
+    run::{self, Run},
     schemas::{self, Schemas},
-    writer,
+    v3, writer,
 };
 
 const REFERENCE: &str = "#/definitions/";
 
-/// The document, compressed.
-pub fn render(rows: &[&Row], pages: &BTreeMap<Box<str>, Page>, published: &Published, encoding: Encoding) -> Vec<u8> {
-    let schemas = Schemas::of(rows, published).with(pages.values().filter_map(Page::schema));
-    let info = json!({"title": "Kubernetes", "version": "unversioned"});
+/// What one group adds to the document, or all groups that are built in.
+#[derive(Debug, Default)]
+pub struct Section<'a> {
+    pub rows: Vec<&'a Row>,
+    pub pages: Vec<(&'a str, &'a Page)>,
+}
+
+/// A section, rendered.
+#[derive(Debug)]
+pub struct Part {
+    paths: Run,
+    definitions: Run,
+}
+
+impl Section<'_> {
+    /// The paths of the documents of version 3 that say the same.
+    pub fn documents(&self) -> impl Iterator<Item = String> {
+        let mut of_rows: Vec<String> = self.rows.iter().map(|row| v3::document_path(&row.resource)).collect();
+        of_rows.dedup();
+        of_rows.into_iter().chain(self.pages.iter().map(|(path, _)| (*path).to_owned()))
+    }
+
+    /// Renders the section; `before` is the one that describes what all refer to.
+    pub fn render(&self, before: Option<&Self>, published: &Published, encoding: Encoding) -> Part {
+        let mut schemas = self.schemas(published);
+        if let Some(before) = before {
+            schemas.leave_out(&before.schemas(published));
+        }
+        let all_paths = |each: &mut writer::Each<'_>| {
+            for (path, page) in &self.pages {
+                let (root, item) = page.item(path);
+                each(&root, path_item(item));
+            }
+            for group_version in
+                self.rows.chunk_by(|a, b| v3::document_path(&a.resource) == v3::document_path(&b.resource))
+            {
+                let path = v3::document_path(&group_version[0].resource);
+                let (root, item) = paths::resource_list(&path, group_version);
+                each(&root, path_item(item));
+                for row in group_version {
+                    paths::of_row(row, &mut |path, item| each(path, path_item(item)));
+                }
+            }
+        };
+        let all_schemas = |each: &mut writer::Each<'_>| {
+            schemas.each(&mut |name, mut schema| {
+                schemas::visit(&mut schema, &mut downgrade);
+                each(name, schema);
+            });
+        };
+        Part {
+            paths: entries("paths", &V2.paths, all_paths, encoding),
+            definitions: entries("definitions", &V2.schemas, all_schemas, encoding),
+        }
+    }
+
+    fn schemas<'s>(&'s self, published: &'s Published) -> Schemas<'s> {
+        Schemas::of(&self.rows, published).with(self.pages.iter().filter_map(|(_, page)| page.schema()))
+    }
+}
+
+/// Entries of a large object: in JSON those alone, in protobuf the field with only them in it. Fields of the same
+/// number are one to their reader.
+fn entries(
+    key: &str,
+    collection: &'static Collection,
+    all: impl FnOnce(&mut writer::Each<'_>),
+    encoding: Encoding,
+) -> Run {
+    match encoding {
+        Encoding::Json => Run::of(|run| {
+            let mut comma = "";
+            all(&mut |key, value| {
+                run.write(format!("{comma}{}:{value}", Value::from(key)).as_bytes());
+                comma = ",";
+            });
+        }),
+        Encoding::Protobuf => {
+            let mut document = protobuf::Document::new(V2.document);
+            document.entries(key, collection, all);
+            Run::whole(&document.finish())
+        }
+    }
+}
+
+/// The document of all parts, compressed. None of them is empty.
+pub fn join(parts: &[Arc<Part>], encoding: Encoding) -> Vec<u8> {
+    let [swagger, info] = [json!("2.0"), json!({"title": "Kubernetes", "version": "unversioned"})];
     let security = json!([{"BearerToken": []}]);
     let definitions = json!({"BearerToken": {
         "description": "A bearer token in the authorization header.",
@@ -27,50 +113,33 @@ pub fn render(rows: &[&Row], pages: &BTreeMap<Box<str>, Page>, published: &Publi
         "name": "authorization",
         "type": "apiKey",
     }});
-    let all_paths = |each: &mut writer::Each<'_>| {
-        for (path, page) in pages {
-            let (root, item) = page.item(path);
-            each(&root, path_item(item));
-        }
-        for group_version in
-            rows.chunk_by(|a, b| super::v3::document_path(&a.resource) == super::v3::document_path(&b.resource))
-        {
-            let path = super::v3::document_path(&group_version[0].resource);
-            let (root, item) = paths::resource_list(&path, group_version);
-            each(&root, path_item(item));
-            for row in group_version {
-                paths::of_row(row, &mut |path, item| each(path, path_item(item)));
-            }
-        }
+    let message = |fields: [(&str, &Value); 2]| {
+        let mut document = protobuf::Document::new(V2.document);
+        fields.into_iter().for_each(|(key, value)| document.value(key, value));
+        document.finish()
     };
-    let all_schemas = |each: &mut writer::Each<'_>| {
-        schemas.each(&mut |name, mut schema| {
-            schemas::visit(&mut schema, &mut downgrade);
-            each(name, schema);
-        });
+    let (first, second) =
+        ([("swagger", &swagger), ("info", &info)], [("securityDefinitions", &definitions), ("security", &security)]);
+    let [head, comma, middle, tail] = match encoding {
+        Encoding::Json => [
+            format!("{{\"swagger\":{swagger},\"info\":{info},\"paths\":{{").into_bytes(),
+            b",".to_vec(),
+            b"},\"definitions\":{".to_vec(),
+            format!("}},\"securityDefinitions\":{definitions},\"security\":{security}}}").into_bytes(),
+        ],
+        Encoding::Protobuf => [message(first), Vec::new(), Vec::new(), message(second)],
     };
-    match encoding {
-        Encoding::Json => {
-            let mut json = writer::Json::new();
-            json.value("swagger", &json!("2.0"));
-            json.value("info", &info);
-            json.entries("paths", all_paths);
-            json.entries("definitions", all_schemas);
-            json.value("securityDefinitions", &definitions);
-            json.value("security", &security);
-            json.finish()
-        }
-        Encoding::Protobuf => {
-            let mut document = protobuf::Document::new(V2.document);
-            document.value("swagger", &json!("2.0"));
-            document.value("info", &info);
-            document.entries("paths", &V2.paths, all_paths);
-            document.entries("definitions", &V2.schemas, all_schemas);
-            document.value("securityDefinitions", &definitions);
-            document.value("security", &security);
-            writer::compress(&document.finish())
-        }
-    }
+    let [head, comma, middle, tail] = [head, comma, middle, tail].map(|bytes| Run::whole(&bytes));
+    let separated = |run: fn(&Part) -> &Run| {
+        let comma = &comma;
+        parts
+            .iter()
+            .enumerate()
+            .flat_map(move |(index, part)| (index > 0).then_some(comma).into_iter().chain([run(part)]))
+    };
+    let all = [&head].into_iter().chain(separated(|part| &part.paths));
+    let all = all.chain([&middle]).chain(separated(|part| &part.definitions)).chain([&tail]);
+    run::gzip(all)
 }
 
 /// Leaves out of a schema what version 2 cannot say.
