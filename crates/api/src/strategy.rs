@@ -25,6 +25,8 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// The first delete of the object, and its time (RFC 3339): what it says while it is emptied.
     pub prepare_delete: fn(&mut Value, &str),
+    /// Whether who deletes an object may have the garbage collector see to its dependents first.
+    pub takes_propagation: bool,
     /// `(new, old)` for a write to the status subresource; `new` has old's spec already.
     pub prepare_status: fn(&mut Value, &Value),
     /// The whole object, at creation and after each update. Object metadata is validated elsewhere.
@@ -72,6 +74,7 @@ impl Strategy {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_delete: |_, _| {},
+        takes_propagation: true,
         prepare_status: |_, _| {},
         validate: |_, _| {},
         expressions: |_, _| {},

@@ -17,6 +17,8 @@ pub const STRATEGY: Strategy = Strategy {
     prepare_create,
     prepare_update,
     prepare_delete: status::begin_deletion,
+    // Its instances go first in any case, and nothing else is its own.
+    takes_propagation: false,
     validate_create: |definition, errors| validate(definition, None, errors),
     validate_update: |new, old, errors| {
         validate(new, Some(old), errors);

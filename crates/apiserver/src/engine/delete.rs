@@ -215,7 +215,9 @@ pub(crate) fn member(collection: &Target, key: &str) -> Target {
 /// What a delete makes of an object: its next state, and whether it is gone with it.
 fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: i64) -> (Value, bool) {
     let mut new = old.clone();
-    set_propagation_finalizers(&mut new, options.propagation);
+    if resource.strategy.takes_propagation {
+        set_propagation_finalizers(&mut new, options.propagation);
+    }
     if old["metadata"]["deletionTimestamp"].is_null() {
         (resource.strategy.prepare_delete)(&mut new, &timestamp(now_seconds));
     }
