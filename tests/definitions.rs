@@ -1,7 +1,7 @@
 //! The life of a definition and of its instances: what was deleted stays deleted, whatever the moment.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -14,6 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use testkit::Server;
+use tokio::{sync::Notify, task::JoinSet};
 
 const NAME: &str = "sails.shop.example.com";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -170,6 +171,80 @@ async fn a_definition_waits_for_the_finalizers_of_its_instances() {
     assert!(definitions(&client).get_opt(NAME).await.unwrap().is_some());
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     sails(&client).patch("held", &PatchParams::default(), &release).await.unwrap();
+    until(&client, |definition| definition.is_none()).await;
+    assert_eq!(refusal(sails(&client).list(&ListParams::default()).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_definition_goes_whatever_becomes_of_dependents() {
+    let server = Server::start(env!("CARGO_BIN_EXE_coracle"));
+    let client = connect(&server).await;
+    for how in [DeleteParams::foreground(), DeleteParams::orphan(), DeleteParams::background()] {
+        install(&client).await;
+        sails(&client).create(&PostParams::default(), &sail("first", &[])).await.unwrap();
+        let deleted = definitions(&client).delete(NAME, &how).await.unwrap();
+        let finalizers = deleted.left().expect("the definition is still there").metadata.finalizers;
+        assert_eq!(finalizers.as_deref(), Some(&["customresourcecleanup.apiextensions.k8s.io".to_owned()][..]));
+        until(&client, |definition| definition.is_none()).await;
+    }
+}
+
+/// What a watch has told from the state on, once it ended by itself.
+async fn told(sails: Api<DynamicObject>, began: Arc<Notify>) -> Vec<String> {
+    let mut events = std::pin::pin!(sails.watch(&WatchParams::default(), "0").await.unwrap());
+    let mut told = Vec::new();
+    let wait = async {
+        while let Some(event) = events.try_next().await.unwrap() {
+            match event {
+                WatchEvent::Added(_) => told.push("ADDED".to_owned()),
+                WatchEvent::Deleted(_) => told.push("DELETED".to_owned()),
+                other => panic!("{other:?}"),
+            }
+            began.notify_one();
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the watch ends");
+    told
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_definition_it_began_with() {
+    let server = Server::start(env!("CARGO_BIN_EXE_coracle"));
+    let client = connect(&server).await;
+    install(&client).await;
+    sails(&client).create(&PostParams::default(), &sail("first", &[])).await.unwrap();
+    let mut watches = JoinSet::new();
+    let watch = async |watches: &mut JoinSet<Vec<String>>| {
+        let began = Arc::new(Notify::new());
+        watches.spawn(told(sails(&client), Arc::clone(&began)));
+        began.notified().await;
+    };
+    let change = async |versions: Value| {
+        let patch = Patch::Merge(json!({"spec": {"versions": versions}}));
+        definitions(&client).patch(NAME, &PatchParams::default(), &patch).await.unwrap();
+    };
+    let version = |name: &str, served: bool, storage: bool| json!({"name": name, "served": served, "storage": storage, "schema": {"openAPIV3Schema": any_spec()}});
+
+    // Another schema, or another set of versions: clients begin anew, with what is served now.
+    watch(&mut watches).await;
+    change(json!([version("v1", true, false), version("v2", true, true)])).await;
+    assert_eq!(watches.join_next().await.unwrap().unwrap(), ["ADDED"]);
+    // A version that is served no longer.
+    watch(&mut watches).await;
+    change(json!([version("v1", false, false), version("v2", true, true)])).await;
+    assert_eq!(watches.join_next().await.unwrap().unwrap(), ["ADDED"]);
+    assert_eq!(refusal(sails(&client).list(&ListParams::default()).await).0, 404);
+    change(json!([version("v1", true, false), version("v2", true, true)])).await;
+    let served = async {
+        while sails(&client).list(&ListParams::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.unwrap();
+    // The end of the definition, and before it that of the instances.
+    watch(&mut watches).await;
+    definitions(&client).delete(NAME, &DeleteParams::default()).await.unwrap();
+    assert_eq!(watches.join_next().await.unwrap().unwrap(), ["ADDED", "DELETED"]);
     until(&client, |definition| definition.is_none()).await;
     assert_eq!(refusal(sails(&client).list(&ListParams::default()).await).0, 404);
 }

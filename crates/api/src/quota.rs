@@ -1,7 +1,8 @@
 //! The arithmetic of ResourceQuotas: what an object uses, which quotas count it, and what would exceed one.
-//! Pure; admission enforces it, the quota controller reports it.
+//! Pure; the API server keeps the sums, enforces and reports them.
 
 pub mod names;
+mod pods;
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use document::{Quantity, quantity::Format};
 use serde_json::Value;
 
+pub use pods::pod_amounts;
+
 use crate::kinds::{check::is_empty, pod::quality_of_service, resources::quantity};
+use pods::{amounts, effective_amounts};
 
 /// Amounts by the name of the resource: `cpu`, `requests.memory`, `count/deployments.apps`.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -41,8 +45,7 @@ impl<'a> Counted<'a> {
     pub fn of(name: &'a str) -> Counted<'a> {
         let plural = |plural| Counted { group: "", plural };
         if let Some(counted) = name.strip_prefix("count/") {
-            let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
-            return Counted { group, plural };
+            return Counted::at(counted);
         }
         match names::find(name) {
             Some(known) => plural(known.of),
@@ -52,23 +55,34 @@ impl<'a> Counted<'a> {
         }
     }
 
+    /// The kind whose objects are stored in a topic (`pods`, `deployments.apps`).
+    pub fn at(topic: &'a str) -> Counted<'a> {
+        let (plural, group) = topic.split_once('.').unwrap_or((topic, ""));
+        Counted { group, plural }
+    }
+
+    /// Where the objects are stored.
+    pub fn topic(self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// Whether what an object uses depends on what it says. Of other kinds each counts as one.
+    pub fn reads_objects(self) -> bool {
+        self == CLAIMS_OF_DEVICES || ["pods", "services", "persistentvolumeclaims"].iter().any(|kind| self.is(kind))
+    }
+
     fn is(self, plural: &str) -> bool {
         self.group.is_empty() && self.plural == plural
     }
 
     fn count_name(self) -> String {
-        if self.group.is_empty() {
-            format!("count/{}", self.plural)
-        } else {
-            format!("count/{}.{}", self.plural, self.group)
-        }
+        format!("count/{}", self.topic())
     }
 
     /// Whether objects of this kind count under the name.
     pub fn covers(self, name: &str) -> bool {
         if let Some(counted) = name.strip_prefix("count/") {
-            let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
-            return plural == self.plural && group == self.group;
+            return Counted::at(counted) == self;
         }
         match self.plural {
             _ if self == CLAIMS_OF_DEVICES => name.ends_with(OF_DEVICE_CLASS),
@@ -185,25 +199,6 @@ pub fn increase(counted: Counted<'_>, quota: &Value, new: &Value, old: &Value, n
     added
 }
 
-/// What the objects of one kind use of a quota.
-pub fn used<'o>(
-    counted: Counted<'_>,
-    quota: &Value,
-    objects: impl IntoIterator<Item = &'o Value>,
-    now_seconds: i64,
-) -> Amounts {
-    let names = hard(quota).map(|(name, _)| name).filter(|name| counted.covers(name));
-    let mut used: Amounts = names.map(|name| (name.clone(), Quantity::ZERO)).collect();
-    for object in objects.into_iter().filter(|object| counted.is_counted_by(quota, object)) {
-        for (name, amount) in counted.usage(object, now_seconds) {
-            if let Some(sum) = used.get_mut(&name) {
-                *sum = sum.plus(amount);
-            }
-        }
-    }
-    used
-}
-
 /// `exceeded quota: …` where the increase does not fit.
 pub fn exceeded(quota: &Value, used: &Amounts, increase: &Amounts) -> Option<String> {
     let of = |amounts: &Amounts, name: &str| amounts.get(name).copied().unwrap_or_default();
@@ -228,55 +223,6 @@ pub fn exceeded(quota: &Value, used: &Amounts, increase: &Amounts) -> Option<Str
     ))
 }
 
-/// The `requests` or `limits` of a pod: of its containers together, or of the largest of its init containers
-/// where that is more; what the pod states as a whole counts instead. Without overhead.
-pub fn pod_amounts(pod: &Value, field: &str) -> Amounts {
-    let spec = &pod["spec"];
-    let mut sum = Amounts::new();
-    for container in each(&spec["containers"]) {
-        add(&mut sum, &amounts(&container["resources"][field]));
-    }
-    let (mut sidecars, mut largest) = (Amounts::new(), Amounts::new());
-    for container in each(&spec["initContainers"]) {
-        let own = amounts(&container["resources"][field]);
-        if container["restartPolicy"] == "Always" {
-            add(&mut sum, &own);
-            add(&mut sidecars, &own);
-            raise(&mut largest, &sidecars);
-        } else {
-            let mut beside = sidecars.clone();
-            add(&mut beside, &own);
-            raise(&mut largest, &beside);
-        }
-    }
-    raise(&mut sum, &largest);
-    for (name, amount) in amounts(&spec["resources"][field]) {
-        if POD_LEVEL.contains(&&*name) || name.starts_with(HUGE_PAGES) {
-            sum.insert(name, amount);
-        }
-    }
-    sum
-}
-
-fn amounts(resources: &Value) -> Amounts {
-    let resources = resources.as_object().into_iter().flatten();
-    resources.map(|(name, amount)| (name.clone(), quantity(amount))).collect()
-}
-
-fn add(sum: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let entry = sum.entry(name.clone()).or_insert(Quantity::ZERO);
-        *entry = entry.plus(*amount);
-    }
-}
-
-fn raise(most: &mut Amounts, other: &Amounts) {
-    for (name, amount) in other {
-        let entry = most.entry(name.clone()).or_insert(*amount);
-        *entry = (*entry).max(*amount);
-    }
-}
-
 fn count(units: usize) -> Quantity {
     Quantity::from_units(i64::try_from(units).unwrap_or(i64::MAX), Format::DecimalSi)
 }
@@ -287,6 +233,13 @@ fn each(list: &Value) -> std::slice::Iter<'_, Value> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// The second after which a pod that is being deleted should be gone, and counts no longer.
+pub fn last_second(object: &Value) -> Option<i64> {
+    let metadata = &object["metadata"];
+    let deleted: jiff::Timestamp = metadata["deletionTimestamp"].as_str()?.parse().ok()?;
+    Some(deleted.as_second().saturating_add(metadata["deletionGracePeriodSeconds"].as_i64()?))
 }
 
 /// Of another domain than Kubernetes' own.
@@ -303,18 +256,13 @@ fn is_alive(pod: &Value, now_seconds: i64) -> bool {
     if matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed") {
         return false;
     }
-    let metadata = &pod["metadata"];
-    let deleted = metadata["deletionTimestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    match (deleted, metadata["deletionGracePeriodSeconds"].as_i64()) {
-        (Some(deleted), Some(grace)) => now_seconds <= deleted.as_second().saturating_add(grace),
-        _ => true,
-    }
+    last_second(pod).is_none_or(|last| now_seconds <= last)
 }
 
 fn add_pod(usage: &mut Amounts, pod: &Value) {
     let overhead = amounts(&pod["spec"]["overhead"]);
     usage.insert("pods".to_owned(), count(1));
-    for (field, mut sum) in ["requests", "limits"].map(|field| (field, pod_amounts(pod, field))) {
+    for (field, mut sum) in ["requests", "limits"].map(|field| (field, effective_amounts(pod, field))) {
         for (name, amount) in &overhead {
             // Overhead is a request; it raises only limits that there are.
             match sum.get_mut(name) {

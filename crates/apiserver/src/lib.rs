@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod openapi;
 mod pattern;
 pub mod pki;
+pub mod quota;
 mod rules;
 pub mod server;
 mod upkeep;

@@ -41,6 +41,7 @@ use crate::{
     metrics::{Metrics, Surroundings},
     openapi::{self, OpenApi},
     pki::{self, Pki},
+    quota::Usage,
     upkeep,
 };
 
@@ -219,13 +220,16 @@ impl Server {
         let authority = Authority::new(&pki)?;
         let stop = CancellationToken::new();
         let served = Arc::new(ArcSwap::new(Arc::clone(&registry)));
+        let usage = Arc::new(Usage::new(store.clone(), Arc::clone(&clock)));
         let engine = Arc::new(Engine {
             store,
+            usage: Arc::clone(&usage),
             registry: Arc::clone(&served),
+            registry_changes: tokio::sync::watch::Sender::new(()),
             admission: admission::default_chain(
                 authority.authorizer(),
                 Arc::new(admission::asking::Served(served)),
-                Arc::clone(&clock),
+                usage,
                 Arc::clone(&random),
             ),
             authority,

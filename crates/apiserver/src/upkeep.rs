@@ -1,11 +1,13 @@
 //! What the server keeps in step with its own objects: the registry with the definitions of custom
 //! resources, policies with what is found wrong in them, cluster roles with those they aggregate,
-//! namespaces with the account that pods run as, the objects of flow control with what they must be.
+//! namespaces with the account that pods run as, the objects of flow control with what they must be, quotas with what
+//! is used of them.
 //!
-//! Each is a loop over one topic: on any change the whole topic is looked at again, which is idempotent
+//! Each but the last is a loop over one topic: on any change the whole topic is looked at again, which is idempotent
 //! and needs no memory of what was missed; `definitions` remembers what needs no second look.
 
 pub mod definitions;
+mod quotas;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +17,11 @@ use futures_util::{
     future::{BoxFuture, select_all},
 };
 use serde_json::{Value, json};
-use store::Watch;
-use tokio::{sync::Mutex, task::JoinHandle};
+use store::{Revision, Watch};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,73 +45,103 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     // Custom resources are served, and pods can be created, from the first request on.
     definitions::install(engine);
-    if let Err(status) = service_accounts(engine).await {
-        tracing::warn!(message = status.message, "default service accounts could not be created");
-    }
-    if let Err(status) = api_services::reconcile(engine, &server()).await {
-        tracing::warn!(message = status.message, "APIServices could not be created");
-    }
+    let registry_changes = engine.registry_changes.subscribe();
+    let seen = |result: Result<(), Status>, what| match result {
+        // Until the server listens nobody else writes.
+        Ok(()) => Some(engine.store.revision()),
+        Err(status) => {
+            tracing::warn!(message = status.message, "{what} could not be created");
+            None
+        }
+    };
+    let accounts_seen = seen(service_accounts(engine).await, "default service accounts");
+    let services_seen = seen(api_services::reconcile(engine, &server()).await, "APIServices");
     let memory = Arc::new(Mutex::new(definitions::Memory::default()));
     let definitions: Step = Box::new(move |engine| {
         let memory = Arc::clone(&memory);
-        Box::pin(async move {
-            let holding = definitions::keep_in_step(&engine, &mut *memory.lock().await).await;
-            api_services::reconcile(&engine, &server()).await.and(holding)
-        })
+        Box::pin(async move { definitions::keep_in_step(&engine, &mut *memory.lock().await).await })
     });
-    let steps: [(&'static str, Step); 7] = [
-        (DEFINITIONS, definitions),
-        (
-            API_SERVICES,
-            Box::new(|engine| {
-                Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
-            }),
-        ),
-        (flow_control::LEVELS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
-        (flow_control::SCHEMAS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
-        (CLUSTER_ROLES, Box::new(|engine| Box::pin(cluster_roles(engine)))),
-        (POLICIES, Box::new(|engine| Box::pin(policies(engine)))),
-        (
-            "namespaces",
-            Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })),
-        ),
+    let services: Step = Box::new(|engine| {
+        Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
+    });
+    let accounts: Step =
+        Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) }));
+    let loops = [
+        Loop::new(DEFINITIONS, definitions),
+        Loop { seen: services_seen, registry_changes: Some(registry_changes), ..Loop::new(API_SERVICES, services) },
+        Loop::new(flow_control::LEVELS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
+        Loop::new(flow_control::SCHEMAS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
+        Loop::new(CLUSTER_ROLES, Box::new(|engine| Box::pin(cluster_roles(engine)))),
+        Loop::new(POLICIES, Box::new(|engine| Box::pin(policies(engine)))),
+        Loop { seen: accounts_seen, ..Loop::new("namespaces", accounts) },
     ];
-    let follow = |(topic, step)| tokio::spawn(follow(Arc::clone(engine), topic, stop.clone(), step));
-    steps.into_iter().map(follow).collect()
+    let mut tasks: Vec<_> =
+        loops.into_iter().map(|one| tokio::spawn(one.run(Arc::clone(engine), stop.clone()))).collect();
+    tasks.push(tokio::spawn(quotas::keep_in_step(Arc::clone(engine), stop.clone())));
+    tasks
 }
 
 /// A look at a topic; returns the other topics whose next change asks for another look.
 type Step = Box<dyn Fn(Arc<Engine>) -> BoxFuture<'static, Result<Vec<String>, Status>> + Send + Sync>;
 
-async fn follow(engine: Arc<Engine>, topic: &'static str, stop: CancellationToken, step: Step) {
-    let mut changes = None;
-    loop {
-        // The watches begin before the look, so that no change falls between the two.
-        let revision = engine.store.revision();
-        let watch = |topic: &str| engine.store.watch(&format!("{topic}/"), revision);
-        let own = match changes.take() {
-            Some(own) => Ok(own),
-            None => watch(topic),
-        };
-        let result = step(Arc::clone(&engine)).await;
-        if let Err(status) = &result {
-            tracing::warn!(topic, message = status.message, "not in step; trying again");
-        }
-        let others = result.iter().flatten().map(|topic| watch(topic)).collect::<Result<Vec<Watch>, _>>();
-        let (Ok(mut own), Ok(mut others)) = (own, others) else { continue };
-        let mut batch = Vec::new();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY_INTERVAL), if result.is_err() => changes = Some(own),
-            () = any_change(&mut others) => changes = Some(own),
-            next = own.next(&mut batch) => match next {
-                Ok(_) => changes = Some(own),
-                Err(store::WatchError::Lagged { .. }) => {}
-                Err(store::WatchError::Closed) => return,
-            },
+struct Loop {
+    topic: &'static str,
+    step: Step,
+    /// Up to here everything is in step already.
+    seen: Option<Revision>,
+    /// Where what is served is looked at, too.
+    registry_changes: Option<watch::Receiver<()>>,
+}
+
+impl Loop {
+    fn new(topic: &'static str, step: Step) -> Self {
+        Self { topic, step, seen: None, registry_changes: None }
+    }
+
+    async fn run(mut self, engine: Arc<Engine>, stop: CancellationToken) {
+        let topic = self.topic;
+        let mut changes = None;
+        loop {
+            // The watches begin before the look, so that no change falls between the two.
+            let revision = self.seen.unwrap_or_else(|| engine.store.revision());
+            let watch = |topic: &str| engine.store.watch(&format!("{topic}/"), revision);
+            let own = match changes.take() {
+                Some(own) => Ok(own),
+                None => watch(topic),
+            };
+            let result = match self.seen.take() {
+                Some(_) => Ok(Vec::new()),
+                None => (self.step)(Arc::clone(&engine)).await,
+            };
+            if let Err(status) = &result {
+                tracing::warn!(topic, message = status.message, "not in step; trying again");
+            }
+            let others = result.iter().flatten().map(|topic| watch(topic)).collect::<Result<Vec<Watch>, _>>();
+            let (Ok(mut own), Ok(mut others)) = (own, others) else { continue };
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY_INTERVAL), if result.is_err() => changes = Some(own),
+                () = any_change(&mut others) => changes = Some(own),
+                () = changed(self.registry_changes.as_mut()) => changes = Some(own),
+                next = own.next(&mut batch) => match next {
+                    Ok(_) => changes = Some(own),
+                    Err(store::WatchError::Lagged { .. }) => {}
+                    Err(store::WatchError::Closed) => return,
+                },
+            }
         }
     }
+}
+
+async fn changed(registry: Option<&mut watch::Receiver<()>>) {
+    if let Some(registry) = registry
+        && registry.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Waits for a change that one of the watches sees; where there is none, for ever.
@@ -127,10 +162,10 @@ fn server() -> Caller {
     }
 }
 
-fn target(engine: &Engine, topic: &str, name: &str) -> Result<Target, Status> {
+fn target(engine: &Engine, topic: &str, namespace: &str, name: &str) -> Result<Target, Status> {
     let (plural, group) = topic.split_once('.').unwrap_or((topic, ""));
     let resource = engine.registry.load().find_preferred(group, plural).cloned().ok_or_else(Status::no_such_path)?;
-    Ok(Target { resource, subresource: String::new(), namespace: String::new(), name: name.to_owned() })
+    Ok(Target { resource, subresource: String::new(), namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 fn name_of(object: &Value) -> &str {
@@ -141,10 +176,11 @@ fn name_of(object: &Value) -> &str {
 async fn write_status(
     engine: &Engine,
     topic: &str,
+    namespace: &str,
     name: &str,
     status: impl Fn(&Value) -> Value + Send + Sync,
 ) -> Result<(), Status> {
-    let mut target = target(engine, topic, name)?;
+    let mut target = target(engine, topic, namespace, name)?;
     target.subresource = "status".to_owned();
     let edit = move |object: &Value| {
         let mut object = object.clone();
@@ -167,7 +203,7 @@ async fn cluster_roles(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
     let borrowed: Vec<&Value> = roles.iter().map(|role| &**role).collect();
     for role in &borrowed {
         let Some(rules) = aggregation::aggregate(role, &borrowed) else { continue };
-        let target = target(&engine, CLUSTER_ROLES, name_of(role))?;
+        let target = target(&engine, CLUSTER_ROLES, "", name_of(role))?;
         let edit = move |role: &Value| {
             let mut role = role.clone();
             role["rules"] = json!(rules);
@@ -192,7 +228,7 @@ async fn policies(engine: Arc<Engine>) -> Result<Vec<String>, Status> {
         let is_checked = policy["status"]["observedGeneration"] == policy["metadata"]["generation"];
         if !is_checked {
             let status = typecheck::status(&policy, &engine.registry.load());
-            write_status(&engine, POLICIES, name_of(&policy), move |_| status.clone()).await?;
+            write_status(&engine, POLICIES, "", name_of(&policy), move |_| status.clone()).await?;
         }
     }
     Ok(Vec::new())
@@ -236,3 +272,6 @@ fn namespace_is_going(engine: &Engine, name: &str) -> bool {
     Cluster::get(engine, "namespaces", None, name)
         .is_none_or(|namespace| !namespace["metadata"]["deletionTimestamp"].is_null())
 }
+
+#[cfg(test)]
+mod tests;

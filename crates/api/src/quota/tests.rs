@@ -36,6 +36,18 @@ fn objects_use_what_they_ask_for() {
         json!({"spec": spec}),
         "count/pods=1,cpu=8,limits.cpu=2,memory=1Gi,pods=1,requests.a.io/gpu=2,requests.cpu=8,requests.memory=1Gi",
     );
+    let resized = |reason: &str| {
+        let had = json!({"requests": {"cpu": "3"}, "limits": {"cpu": "500m"}});
+        let status = json!({"name": "a", "resources": had, "allocatedResources": {"cpu": "4"}});
+        let pending = json!({"type": "PodResizePending", "reason": reason});
+        let small = container(json!({"cpu": "100m"}), json!({"cpu": "1"}));
+        json!({
+            "spec": {"containers": [small]}, "status": {"containerStatuses": [status], "conditions": [pending]},
+        })
+    };
+    let deferred = "count/pods=1,cpu=4,limits.cpu=1,pods=1,requests.cpu=4";
+    check("", "pods", resized("Deferred"), deferred);
+    check("", "pods", resized("Infeasible"), &deferred.replace("limits.cpu=1", "limits.cpu=500m"));
     check("", "pods", json!({"spec": {"containers": [one]}, "status": {"phase": "Failed"}}), "count/pods=1");
     let gone = json!({"deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30});
     check("", "pods", json!({"metadata": gone}), "count/pods=1");
@@ -91,6 +103,7 @@ fn names_say_what_they_count() {
         let counted = Counted::of(name);
         assert_eq!((counted.group, counted.plural), expect, "{name}");
         assert!(counted.covers(name), "{name}");
+        assert_eq!(Counted::at(&counted.topic()), counted, "{name}");
     };
     check("count/deployments.apps", ("apps", "deployments"));
     check("count/pods", ("", "pods"));
@@ -137,8 +150,12 @@ fn scopes_choose_objects() {
 fn refusals_read_as_in_kubernetes() {
     let quota = json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "2", "requests.cpu": "1", "limits.memory": "1Gi"}}});
     let pod = |cpu: &str| json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]}});
-    let used = used(PODS, &quota, [&pod("500m"), &pod("250m")], NOW);
-    assert_eq!(shown(&used), "limits.memory=0,pods=2,requests.cpu=750m");
+    let units = |units| Quantity::from_units(units, Format::DecimalSi);
+    let used = Amounts::from([
+        ("limits.memory".to_owned(), units(0)),
+        ("pods".to_owned(), units(2)),
+        ("requests.cpu".to_owned(), Quantity::parse("750m").unwrap()),
+    ]);
     let wanted = increase(PODS, &quota, &pod("500m"), &Value::Null, NOW);
     assert_eq!(
         exceeded(&quota, &used, &wanted).as_deref(),

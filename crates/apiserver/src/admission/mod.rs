@@ -1,7 +1,7 @@
 //! Admission: what is done to, and asked of, a write between decoding and committing.
 //!
 //! A plug-in is one file. What it decides is a function of the request and the cluster's state; none
-//! keeps state of its own but the quota's ledger and the webhooks' connections.
+//! keeps state of its own but the webhooks' connections; what quotas leave is counted in `quota`.
 
 pub mod asking;
 pub mod certificates;
@@ -39,14 +39,20 @@ use api::{
     status::{Status, Subject},
 };
 use serde_json::Value;
-use stdx::{Clock, Random};
+use stdx::Random;
 use tokio::time::Instant;
 
 use durations::{Durations, Step};
 
 use draft::Draft;
 
-use crate::{audit::Annotations, authz::Authorizer, cluster::Cluster, identity::User};
+use crate::{
+    audit::Annotations,
+    authz::Authorizer,
+    cluster::Cluster,
+    identity::User,
+    quota::{Reservation, Usage},
+};
 
 /// A write on its way to the store.
 #[derive(Debug)]
@@ -71,6 +77,8 @@ pub struct Request<'a> {
     pub warnings: Vec<String>,
     /// Written to the audit log.
     pub annotations: Annotations,
+    /// Room in the quotas, kept until the write is done.
+    pub reservation: Option<Reservation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +197,7 @@ impl Chain {
 pub fn default_chain(
     authorizer: Arc<dyn Authorizer>,
     kinds: Arc<dyn matching::Kinds>,
-    clock: Arc<dyn Clock>,
+    usage: Arc<Usage>,
     random: Arc<dyn Random>,
 ) -> Chain {
     let built_in = Chain::new(built_in(&authorizer, &random));
@@ -199,7 +207,7 @@ pub fn default_chain(
         Box::new(webhook::MutatingWebhooks::new(built_in, around.clone())),
         Box::new(policies),
         Box::new(webhook::ValidatingWebhooks::new(around)),
-        Box::new(resource_quota::ResourceQuota::new(clock)),
+        Box::new(resource_quota::ResourceQuota(usage)),
     ])
 }
 

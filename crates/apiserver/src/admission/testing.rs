@@ -105,6 +105,7 @@ impl Case {
             old: &self.old,
             warnings: Vec::new(),
             annotations: Annotations::kept(),
+            reservation: None,
         }
     }
 

@@ -257,6 +257,7 @@ fn escalation(user: &User, plural: &str, namespace: &str, object: Value, old: Va
         old: &old,
         warnings: Vec::new(),
         annotations: Default::default(),
+        reservation: None,
     };
     escalation::check(&request, &chain, &chain.rbac, &cluster).err().map(|status| status.message)
 }

@@ -36,10 +36,12 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use stdx::{Clock, Random};
 use store::{Committed, Entry, Store};
+use tokio::sync::watch as watch_channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission, audit::Annotations, authority::Authority, cluster::Cluster, crd::known::Definitions, identity::User,
+    quota::Usage,
 };
 use allocation::Allocation;
 use object::Stored;
@@ -48,9 +50,12 @@ use object::Stored;
 pub struct Engine {
     pub store: Store,
     pub registry: Arc<ArcSwap<Registry>>,
+    /// Told after the registry has changed.
+    pub registry_changes: watch_channel::Sender<()>,
     pub admission: admission::Chain,
     pub authority: Authority,
     pub allocation: Allocation,
+    pub usage: Arc<Usage>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub decoded: cache::DecodedCache,
@@ -170,6 +175,12 @@ impl Written {
 }
 
 impl Engine {
+    /// Changes what is served, and tells those who depend on it.
+    pub fn serve(&self, change: impl Fn(&Registry) -> Registry) {
+        self.registry.rcu(|registry| Arc::new(change(registry)));
+        self.registry_changes.send_replace(());
+    }
+
     /// The current object and its decoded document in the version of `target.resource`.
     pub fn current(&self, target: &Target) -> Result<(Arc<Entry>, Value), Status> {
         let entry = self.entry(target)?;

@@ -6,12 +6,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api::status::Status;
+use api::{
+    registry::Registry,
+    resource::{Origin, Resource},
+    status::Status,
+};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use stdx::Clock;
 use store::{Entry, Event, EventKind, ReadError};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch as watch_channel,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -56,8 +64,44 @@ pub struct Watcher {
     chunk: Chunk,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
+    /// Of a custom resource: what says whether it is still there.
+    source: Option<Source>,
     /// Where the watch and its events are counted.
     running: Running,
+}
+
+/// The row of a definition as it was when a watch began.
+struct Source {
+    registry: Arc<ArcSwap<Registry>>,
+    changes: watch_channel::Receiver<()>,
+    row: Arc<Resource>,
+}
+
+impl Source {
+    /// `None` for a built-in kind. It is an error where the row is gone already.
+    fn of(engine: &Engine, row: &Arc<Resource>) -> Result<Option<Self>, Status> {
+        if row.custom.is_none() {
+            return Ok(None);
+        }
+        let changes = engine.registry_changes.subscribe();
+        let source = Self { registry: Arc::clone(&engine.registry), changes, row: Arc::clone(row) };
+        if source.is_current() { Ok(Some(source)) } else { Err(Status::no_such_path()) }
+    }
+
+    /// Whether this version is served by the same definition, unchanged.
+    fn is_current(&self) -> bool {
+        fn origin(row: &Resource) -> Option<&Origin> {
+            row.custom.as_ref()?.origin()
+        }
+        let registry = self.registry.load();
+        let row = registry.find(&self.row.group, &self.row.version, &self.row.plural);
+        row.is_some_and(|row| origin(row) == origin(&self.row))
+    }
+
+    async fn ends(source: Option<&mut Self>) {
+        let Some(source) = source else { return std::future::pending().await };
+        while source.changes.changed().await.is_ok() && source.is_current() {}
+    }
 }
 
 impl Engine {
@@ -88,6 +132,7 @@ impl Engine {
             chunk: Chunk::default(),
             clock: Arc::clone(&self.clock),
             stop: self.stop.clone(),
+            source: Source::of(self, &target.resource)?,
             running,
             target,
         };
@@ -159,6 +204,8 @@ impl Watcher {
                 },
                 () = sleep_until(self.deadline) => return None,
                 () = self.stop.cancelled() => return None,
+                // Clients begin anew, with what is served now, or are told that it is gone.
+                () = Source::ends(self.source.as_mut()) => return None,
                 () = sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
                     // Events that have come in the meantime go first.

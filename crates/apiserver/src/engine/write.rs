@@ -7,7 +7,7 @@
 use api::{field::FieldErrors, metadata as object_meta, status::Status};
 use serde_json::Value;
 use std::sync::Arc;
-use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transaction};
+use store::{CommitError, Committed, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
     Caller, Engine, Target, Written, addresses, allocation, custom, decode, delete, document_of, metadata, object,
@@ -17,12 +17,20 @@ use super::{
 use crate::{
     admission::{self, draft::Draft},
     authz, identity,
+    quota::Reservation,
 };
 
 /// How often an unconditional write is tried again after another writer was faster.
 const CONFLICT_TRIES: usize = 64;
 /// How many generated names are tried (KEP-4420).
 const NAME_TRIES: usize = 8;
+
+/// An update that is ready to be committed.
+struct Prepared {
+    document: Value,
+    warnings: Vec<String>,
+    reservation: Option<Reservation>,
+}
 
 impl Engine {
     /// Stores a new object. `document` is decoded, typed and defaulted.
@@ -98,7 +106,7 @@ impl Engine {
         self.admission.validate(&mut request, self).await?;
         warnings.extend(request.warnings);
         warnings.extend(told);
-        let document = request.object.into_inner();
+        let (document, mut reservation) = (request.object.into_inner(), request.reservation);
         if caller.dry_run {
             return Ok(Written::unsaved(document, true, warnings));
         }
@@ -114,7 +122,7 @@ impl Engine {
                 durability: Durability::Durable,
             };
             extend(&mut transaction, beside.clone());
-            match self.store.commit(transaction).await {
+            match self.commit(transaction, reservation.as_mut()).await {
                 Ok(committed) => return Ok(Written::saved(&committed, true, warnings)),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
@@ -150,7 +158,7 @@ impl Engine {
             let Changed { document: new, conditional, mut warnings } = change.apply(self, target, caller, &old)?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
-            let Some((document, more)) = prepared else {
+            let Some(Prepared { document, warnings: more, mut reservation }) = prepared else {
                 return Ok(Written { warnings, ..Written::unchanged(entry) });
             };
             warnings.extend(more);
@@ -164,7 +172,7 @@ impl Engine {
             addresses::accompany(self, target, &old, left, &mut beside)?;
             let mut transaction = replacement(&entry, self.encode(target, document), last, durability);
             extend(&mut transaction, beside);
-            match self.store.commit(transaction).await {
+            match self.commit(transaction, reservation.as_mut()).await {
                 Ok(committed) => return Ok(Written::saved(&committed, false, warnings)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
@@ -197,7 +205,7 @@ impl Engine {
         old: &Value,
         mut new: Value,
         change: &Change<'_>,
-    ) -> Result<Option<(Value, Vec<String>)>, Status> {
+    ) -> Result<Option<Prepared>, Status> {
         let resource = &target.resource;
         special::confine(target, old, &mut new);
         if !change.sets_owners() {
@@ -235,19 +243,19 @@ impl Engine {
             custom.validate(new, Some(old), &mut errors);
         }
         refuse(target, new, &errors)?;
-        let mut document = std::mem::take(new);
+        let (mut document, mut reservation) = (std::mem::take(new), None);
         if change.asks_admission() {
             // Also about what changes nothing: who watches over writes by a webhook hears of each.
             let mut request = self.admission_request(operation, target, caller, document, old);
             self.admission.validate(&mut request, self).await?;
             warnings.extend(request.warnings);
-            document = request.object.into_inner();
+            (document, reservation) = (request.object.into_inner(), request.reservation);
         }
         if document == *old {
             return Ok(None);
         }
         warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
-        Ok(Some((document, warnings)))
+        Ok(Some(Prepared { document, warnings, reservation }))
     }
 
     /// The document as admission wants it, in canonical form. What it says about the object's identity is still to
@@ -273,6 +281,19 @@ impl Engine {
         Ok(draft)
     }
 
+    /// What is reserved for the write counts at least until it is done.
+    async fn commit(
+        &self,
+        transaction: Transaction,
+        reservation: Option<&mut Reservation>,
+    ) -> Result<Committed, CommitError> {
+        let commit = self.store.commit(transaction);
+        match reservation {
+            Some(reservation) => reservation.spend(commit).await,
+            None => commit.await,
+        }
+    }
+
     pub(super) fn admission_request<'a>(
         &self,
         operation: admission::Operation,
@@ -294,6 +315,7 @@ impl Engine {
             old,
             warnings: Vec::new(),
             annotations: caller.annotations.clone(),
+            reservation: None,
         }
     }
 

@@ -92,7 +92,7 @@ async fn keep_one(engine: &Engine, memory: &mut Memory, key: &str) -> Result<Opt
     let mut granted = (*definition).clone();
     granted["status"] = status;
     serve(engine, &granted);
-    write_status(engine, DEFINITIONS, name_of(&definition), move |definition| {
+    write_status(engine, DEFINITIONS, "", name_of(&definition), move |definition| {
         status::reconcile(definition, &used, &now).unwrap_or_else(|| definition["status"].clone())
     })
     .await?;
@@ -131,7 +131,7 @@ async fn clear(
     let tell = async |termination| {
         let now = now.clone();
         let tell = move |definition: &Value| status::terminating(definition, termination, &now);
-        write_status(engine, DEFINITIONS, name_of(definition), tell).await
+        write_status(engine, DEFINITIONS, "", name_of(definition), tell).await
     };
     if known.established {
         if !memory.swept.contains(&known.origin.uid) {
@@ -148,7 +148,7 @@ async fn clear(
     }
     // Not after the definition: by then another of its name may be there.
     withdraw(engine, known);
-    let target = target(engine, DEFINITIONS, name_of(definition))?;
+    let target = target(engine, DEFINITIONS, "", name_of(definition))?;
     let edit = |definition: &Value| Ok(status::without_finalizer(definition));
     ignore_absent(engine.update(&target, &server(), &Change::Edit(&edit)).await.map(|_| ()))?;
     Ok(None)
@@ -187,7 +187,7 @@ fn serve(engine: &Engine, definition: &Value) {
         return;
     }
     let rows = row::rows(definition, &object_meta);
-    engine.registry.rcu(|registry| Arc::new(registry.without(&known.group, &known.plural).with(rows.clone())));
+    engine.serve(|registry| registry.without(&known.group, &known.plural).with(rows.clone()));
 }
 
 fn is_current(registry: &Registry, known: &Known) -> bool {
@@ -197,7 +197,7 @@ fn is_current(registry: &Registry, known: &Known) -> bool {
 
 fn withdraw(engine: &Engine, known: &Known) {
     if engine.registry.load().find_preferred(&known.group, &known.plural).is_some_and(|row| row.custom.is_some()) {
-        engine.registry.rcu(|registry| Arc::new(registry.without(&known.group, &known.plural)));
+        engine.serve(|registry| registry.without(&known.group, &known.plural));
     }
 }
 
@@ -208,7 +208,7 @@ fn withdraw_absent(engine: &Engine, all: &BTreeMap<Arc<str>, Arc<Known>>) {
     let registry = engine.registry.load_full();
     let is_absent = |row: &&Arc<Resource>| row.custom.is_some() && !names.contains(&(&*row.group, &*row.plural));
     for row in registry.rows().filter(is_absent) {
-        engine.registry.rcu(|registry| Arc::new(registry.without(&row.group, &row.plural)));
+        engine.serve(|registry| registry.without(&row.group, &row.plural));
     }
 }
 

@@ -127,6 +127,7 @@ fn requests_are_judged_as_the_cases_say() {
             old: &Value::Null,
             warnings: Vec::new(),
             annotations: Annotations::kept(),
+            reservation: None,
         };
         let answer = plugin.judge(&mut request, &cluster(case));
         let got = match &answer {

@@ -1,0 +1,200 @@
+//! What namespaces use of their quotas: counted once, kept from the store's changes from then on, so that a decision costs
+//! what the quotas of its namespace cost, however many objects there are.
+//!
+//! Admission decides by it, and `upkeep` reports it in the quotas' status. A write that was allowed counts from the
+//! decision on: writers at the same time cannot overrun a quota together. What an object uses is `api::quota`'s.
+
+mod counts;
+mod tally;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use api::quota::{Counted, exceeded, increase};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use stdx::Clock;
+use store::Store;
+
+use counts::{CountError, Counts};
+use tally::Charge;
+
+/// The topic of quotas.
+pub const QUOTAS: &str = "resourcequotas";
+/// By then a commit has come to an end, whoever asked for it.
+const COMMIT_TIME: Duration = Duration::from_secs(10);
+
+/// The usage of all quotas of a server.
+pub struct Usage {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    namespaces: Mutex<HashMap<Box<str>, Arc<Namespace>>>,
+    promises: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    /// Whoever counts keeps the others waiting, not their threads.
+    counts: tokio::sync::Mutex<Counts>,
+    promised: Mutex<Vec<Promise>>,
+}
+
+/// A write that was allowed and may not yet be stored.
+#[derive(Debug)]
+struct Promise {
+    number: u64,
+    key: Arc<str>,
+    /// By the key of the quota.
+    charges: Vec<(Arc<str>, Charge)>,
+    until: Timestamp,
+}
+
+/// A write of an object, in its stored form; `old` is what it replaces, or Null.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    pub topic: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub new: &'a Value,
+    pub old: &'a Value,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+}
+
+/// A quota and the status that it should have.
+#[derive(Debug)]
+pub struct Report {
+    pub quota: Arc<Value>,
+    pub status: Value,
+}
+
+impl Usage {
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, namespaces: Mutex::default(), promises: AtomicU64::new(0) }
+    }
+
+    /// Whether the quotas leave room for a write; if not, why. What it uses counts as long as the reservation is there.
+    pub async fn admit(&self, write: Write<'_>) -> Result<Option<Reservation>, String> {
+        if !self.has_quotas(write.namespace) {
+            return Ok(None);
+        }
+        let namespace = self.namespace(write.namespace);
+        let mut counts = namespace.counts.lock().await;
+        let now = self.clock.now();
+        let followed = counts.follow(&self.store, write.namespace, Some(write.topic), now.as_second()).await;
+        followed.map_err(|error| error.to_string())?;
+        let key: Arc<str> = format!("{}/{}/{}", write.topic, write.namespace, write.name).into();
+        let mut promised = namespace.promised.lock();
+        promised.retain(|promise| promise.until > now);
+        let Some(charges) = decide(&counts, &promised, &write, &key, now.as_second())? else { return Ok(None) };
+        if write.dry_run {
+            return Ok(None);
+        }
+        let number = self.promises.fetch_add(1, Ordering::Relaxed);
+        let until = now.checked_add(COMMIT_TIME).unwrap_or(Timestamp::MAX);
+        promised.push(Promise { number, key, charges, until });
+        drop(promised);
+        Ok(Some(Reservation { namespace: Arc::clone(&namespace), number, is_under_way: false }))
+    }
+
+    /// What the quotas of a namespace should say, and the second at which that may change by itself.
+    pub async fn report(&self, name: &str) -> Result<(Vec<Report>, Option<i64>), CountError> {
+        if !self.has_quotas(name) {
+            // Nobody else counts for it: who began to has a hold on it.
+            self.namespaces.lock().retain(|of, namespace| **of != *name || Arc::strong_count(namespace) > 1);
+            return Ok((Vec::new(), None));
+        }
+        let namespace = self.namespace(name);
+        let mut counts = namespace.counts.lock().await;
+        counts.follow(&self.store, name, None, self.clock.now().as_second()).await?;
+        let report = |tally: &tally::Tally| Report { quota: Arc::clone(tally.quota()), status: tally.status() };
+        Ok((counts.tallies().map(|(_, tally)| report(tally)).collect(), counts.next_second()))
+    }
+
+    fn has_quotas(&self, namespace: &str) -> bool {
+        self.store.snapshot().range(&format!("{QUOTAS}/{namespace}/"), None).next().is_some()
+    }
+
+    fn namespace(&self, name: &str) -> Arc<Namespace> {
+        let mut namespaces = self.namespaces.lock();
+        match namespaces.get(name) {
+            Some(namespace) => Arc::clone(namespace),
+            None => Arc::clone(namespaces.entry(name.into()).or_default()),
+        }
+    }
+}
+
+/// What a write is to be counted for; `None` where it adds nothing.
+fn decide(
+    counts: &Counts,
+    promised: &[Promise],
+    write: &Write<'_>,
+    key: &Arc<str>,
+    now_seconds: i64,
+) -> Result<Option<Vec<(Arc<str>, Charge)>>, String> {
+    let counted = Counted::at(write.topic);
+    let mut charges = Vec::new();
+    for (quota_key, tally) in counts.tallies() {
+        let quota = &**tally.quota();
+        if !counted.is_counted_by(quota, write.new) {
+            continue;
+        }
+        if let Some(unstated) = counted.unstated(quota, write.new) {
+            let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+            return Err(format!("failed quota: {name}: {unstated}"));
+        }
+        let increase = increase(counted, quota, write.new, write.old, now_seconds);
+        if increase.is_empty() {
+            continue;
+        }
+        // Of several writes of one object one is stored: what another is to use is no matter of this.
+        let others = promised.iter().filter(|promise| promise.key != *key);
+        let others =
+            others.flat_map(|promise| promise.charges.iter().map(move |(of, charge)| (of, &promise.key, charge)));
+        let others = others.filter(|(of, ..)| *of == quota_key).map(|(_, key, charge)| (key, charge));
+        if let Some(problem) = exceeded(quota, &tally.used_after(others), &increase) {
+            return Err(problem);
+        }
+        charges.push((Arc::clone(quota_key), tally.charge(counted, write.new, now_seconds)));
+    }
+    Ok((!charges.is_empty()).then_some(charges))
+}
+
+/// Room for one write that was allowed. Given back when it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    namespace: Arc<Namespace>,
+    number: u64,
+    is_under_way: bool,
+}
+
+impl Reservation {
+    /// Carries out the write. Where nobody waits for its end any more it may still be stored, so it counts on for
+    /// a time.
+    pub async fn spend<R>(&mut self, commit: impl Future<Output = R>) -> R {
+        self.is_under_way = true;
+        let result = commit.await;
+        // What was stored can be seen before its writer knows.
+        self.is_under_way = false;
+        result
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !mem::take(&mut self.is_under_way) {
+            self.namespace.promised.lock().retain(|promise| promise.number != self.number);
+        }
+    }
+}
