@@ -56,6 +56,7 @@ transcripts! {
     watch
     namespaces
     upkept
+    quota
     tables
     kinds
     describe
