@@ -15,25 +15,33 @@ pub struct Target {
     /// Also the folder of its seeds.
     pub name: &'static str,
     pub run: fn(&[u8]),
+    /// More seeds, of formats that are better written by code than kept in files.
+    pub made: fn() -> Vec<Vec<u8>>,
+}
+
+impl Target {
+    const fn new(name: &'static str, run: fn(&[u8])) -> Self {
+        Self { name, run, made: Vec::new }
+    }
 }
 
 pub const TARGETS: &[Target] = &[
-    Target { name: "json", run: documents::json },
-    Target { name: "yaml", run: documents::yaml },
-    Target { name: "quantity", run: documents::quantity },
-    Target { name: "jsonpath", run: documents::jsonpath },
-    Target { name: "json_patch", run: documents::json_patch },
-    Target { name: "merge_patch", run: documents::merge_patch },
-    Target { name: "strategic_patch", run: objects::strategic_patch },
-    Target { name: "apply", run: objects::apply },
-    Target { name: "object", run: objects::object },
-    Target { name: "protobuf", run: objects::protobuf },
-    Target { name: "label_selector", run: requests::label_selector },
-    Target { name: "field_selector", run: requests::field_selector },
-    Target { name: "request_target", run: requests::request_target },
-    Target { name: "cel", run: expressions::cel },
-    Target { name: "definition", run: expressions::definition },
-    Target { name: "journal", run: journal::simulation::recover_from },
+    Target::new("json", documents::json),
+    Target::new("yaml", documents::yaml),
+    Target::new("quantity", documents::quantity),
+    Target::new("jsonpath", documents::jsonpath),
+    Target::new("json_patch", documents::json_patch),
+    Target::new("merge_patch", documents::merge_patch),
+    Target::new("strategic_patch", objects::strategic_patch),
+    Target::new("apply", objects::apply),
+    Target::new("object", objects::object),
+    Target::new("protobuf", objects::protobuf),
+    Target::new("label_selector", requests::label_selector),
+    Target::new("field_selector", requests::field_selector),
+    Target::new("request_target", requests::request_target),
+    Target::new("cel", expressions::cel),
+    Target::new("definition", expressions::definition),
+    Target { made: journal::simulation::segments, ..Target::new("journal", journal::simulation::recover_from) },
 ];
 
 pub fn names() -> Vec<&'static str> {

@@ -32,13 +32,14 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
 }
 
 fn play(name: &str) {
-    let run = TARGETS.iter().find(|target| target.name == name).expect("a target").run;
-    let (seeds, random) = (seeds(name), SeededRandom::new(number("FUZZ_SEED", 1)));
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
+    let (mut seeds, random) = (seeds(name), SeededRandom::new(number("FUZZ_SEED", 1)));
     assert!(!seeds.is_empty(), "{name} has no seeds");
+    seeds.extend((target.made)());
     let variants = (0..number("FUZZ_ROUNDS", ROUNDS)).map(|_| mutate::variant(&seeds, &random));
     for input in seeds.iter().cloned().chain(variants) {
         let began = Instant::now();
-        let kept = catch_unwind(|| run(&input)).is_ok() && began.elapsed() < MOST;
+        let kept = catch_unwind(|| (target.run)(&input)).is_ok() && began.elapsed() < MOST;
         if !kept {
             let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.failure"));
             fs::write(&file, &input).unwrap();

@@ -8,7 +8,10 @@ use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::{
     ApiError, Cache, Kind, Requests,
@@ -21,6 +24,8 @@ const PAGE: usize = 1000;
 const WATCH_SECONDS: u32 = 600;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// A watch that ends sooner says that something is wrong: the next one is not begun at once.
+const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 struct List<T> {
@@ -70,8 +75,7 @@ pub(crate) async fn run<T: Object>(cache: Arc<Cache<T>>, requests: Requests, sel
         } else {
             tracing::warn!(kind = %T::KIND.kind, "cannot follow: {error}; trying again in {pause:?}");
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        back_off(&mut pause).await;
     }
 }
 
@@ -84,9 +88,22 @@ async fn list_and_watch<T: Object>(
     let kind = T::KIND;
     let mut revision = list(cache, requests, &kind, selectors).await?;
     loop {
-        watch(cache, requests, &kind, selectors, &mut revision).await?;
-        *pause = FIRST_PAUSE;
+        let began = Instant::now();
+        let ended = watch(cache, requests, &kind, selectors, &mut revision).await;
+        if began.elapsed() >= SHORT_WATCH {
+            *pause = FIRST_PAUSE;
+        }
+        ended?;
+        if began.elapsed() < SHORT_WATCH {
+            back_off(pause).await;
+        }
     }
+}
+
+/// Waits, and the next time for longer.
+async fn back_off(pause: &mut Duration) {
+    sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 /// Reads the whole kind, page by page, as of one revision, which is returned.
@@ -166,3 +183,6 @@ fn tell<T: Object>(cache: &Cache<T>, line: &[u8]) -> Result<u64, ApiError> {
         _ => Err(crate::requests::refusal(object)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,14 @@ pub trait Lock: Debug + Send + Sync {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId(pub u64, pub u64);
 
+/// The file a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    pub id: FileId,
+    /// In bytes.
+    pub size: u64,
+}
+
 pub trait Disk: Debug + Send + Sync + 'static {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// File names, in no order; names that are not UTF-8 are not ours and are left out.
@@ -22,8 +30,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Creates a file, or empties an existing one. Its name is durable after [`Disk::sync_dir`].
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
-    /// Which file a path leads to.
-    fn identify(&self, path: &Path) -> io::Result<FileId>;
+    /// Which file a path leads to, without opening it.
+    fn find(&self, path: &Path) -> io::Result<Found>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
@@ -99,8 +107,9 @@ impl Disk for SystemDisk {
         Ok(Box::new(fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?))
     }
 
-    fn identify(&self, path: &Path) -> io::Result<FileId> {
-        fs::metadata(path).map(|metadata| FileId(metadata.dev(), metadata.ino()))
+    fn find(&self, path: &Path) -> io::Result<Found> {
+        let metadata = fs::metadata(path)?;
+        Ok(Found { id: FileId(metadata.dev(), metadata.ino()), size: metadata.len() })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -18,7 +18,7 @@ use std::{
 
 use bytes::{Buf, BufMut};
 
-use crate::{Disk, File, JournalError, error::Context};
+use crate::{Disk, File, FileId, JournalError, error::Context};
 
 pub(crate) const NAME: &str = "end";
 
@@ -107,6 +107,10 @@ impl EndFile {
         file.read_exact_at(&mut first, SLOTS[0]).context("read", &path)?;
         let turn = usize::from(End::decode(&first) == Some(end));
         Ok(Self { path, file, turn })
+    }
+
+    pub fn id(&self) -> Result<FileId, JournalError> {
+        self.file.id().context("find", &self.path)
     }
 
     pub fn write(&mut self, end: End) -> Result<(), JournalError> {

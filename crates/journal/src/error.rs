@@ -18,6 +18,13 @@ pub enum JournalError {
         segment.display()
     )]
     Lost { segment: PathBuf, offset: u64, what: &'static str, records: u64 },
+    /// The file that marks the end is missing, or holds no mark, while there are segments.
+    #[error(
+        "{} is missing or not whole: it tells how far the records beside it had been durable, and without it nothing \
+         shows whether any of them are lost",
+        .0.display()
+    )]
+    Unmarked(PathBuf),
     /// A file was removed or replaced by somebody else.
     #[error("{} is not there any more", .0.display())]
     Gone(PathBuf),
@@ -36,7 +43,10 @@ pub enum JournalError {
 impl JournalError {
     /// Whether what was durable is not there, or is not what was written.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Lost { .. } | Self::Gone(_) | Self::Missing { .. })
+        match self {
+            Self::Corrupt { .. } | Self::Lost { .. } | Self::Unmarked(_) | Self::Gone(_) | Self::Missing { .. } => true,
+            Self::Exists(_) | Self::TooLarge { .. } | Self::Io { .. } => false,
+        }
     }
 }
 

@@ -62,7 +62,11 @@ pub(crate) struct BatchHeader {
 }
 
 impl BatchHeader {
-    fn encode(&self, salt: u64) -> [u8; BATCH_HEADER] {
+    pub fn of(first: u64, records: u32, payload: &[u8]) -> Self {
+        Self { payload: payload.len() as u32, records, first, checksum: crc32fast::hash(payload) }
+    }
+
+    pub fn encode(&self, salt: u64) -> [u8; BATCH_HEADER] {
         let mut bytes = [0; BATCH_HEADER];
         let mut out = &mut bytes[..];
         out.put_slice(BATCH_MAGIC);
@@ -91,9 +95,15 @@ impl BatchHeader {
     pub fn matches(&self, payload: &[u8]) -> bool {
         payload.len() == self.payload as usize && crc32fast::hash(payload) == self.checksum
     }
+
+    /// Whether a payload is as many records as are counted, and nothing else.
+    pub fn counts(&self, payload: &Bytes) -> bool {
+        let mut rest = payload.clone();
+        (0..self.records).all(|_| split_record(&mut rest).is_some()) && rest.is_empty()
+    }
 }
 
-/// Appends one batch to `out`, which is cleared first. The caller has checked the sizes.
+/// Makes one batch of `out`, which is cleared first. The caller has checked the sizes.
 pub(crate) fn encode_batch<R: AsRef<[u8]>>(out: &mut Vec<u8>, salt: u64, first: u64, records: &[R]) {
     out.clear();
     out.resize(BATCH_HEADER, 0);
@@ -102,13 +112,7 @@ pub(crate) fn encode_batch<R: AsRef<[u8]>>(out: &mut Vec<u8>, salt: u64, first: 
         out.put_u32_le(record.len() as u32);
         out.put_slice(record);
     }
-    let payload = &out[BATCH_HEADER..];
-    let header = BatchHeader {
-        payload: payload.len() as u32,
-        records: records.len() as u32,
-        first,
-        checksum: crc32fast::hash(payload),
-    };
+    let header = BatchHeader::of(first, records.len() as u32, &out[BATCH_HEADER..]);
     out[..BATCH_HEADER].copy_from_slice(&header.encode(salt));
 }
 

@@ -22,7 +22,7 @@ pub mod simulation;
 mod tests;
 
 pub use appender::Appender;
-pub use disk::{Disk, File, FileId, Lock, SystemDisk};
+pub use disk::{Disk, File, FileId, Found, Lock, SystemDisk};
 pub use error::JournalError;
 pub use frame::{MAX_BATCH_BYTES, MAX_RECORD_BYTES};
 pub use group::{GroupLimits, Groups};

@@ -1,8 +1,11 @@
 //! The writing end of a journal.
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
-use parking_lot::Mutex;
 use stdx::{Random, SystemRandom};
 
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
     end::{End, EndFile},
     error::Context,
     frame::{MAX_BATCH_BYTES, MAX_RECORD_BYTES, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, encode_batch},
-    read::{Shared, Span, check_in_place, segment_path},
+    read::{SHORTENED, Shared, Span, check_in_place, segment_path},
     recovery::{Recovered, is_unused, recover},
 };
 
@@ -77,8 +80,7 @@ impl Journal {
         // Before the first segment, so that no record is ever in a journal without it.
         let end = EndFile::create(&*disk, &dir, End { segment: next, offset: SEGMENT_HEADER as u64, next })?;
         let active = Active::create(&*disk, &dir, next, random.next_u64())?;
-        let spans = Mutex::new(vec![active.span(next)]);
-        let shared = Arc::new(Shared { disk, dir, spans });
+        let shared = Shared::new(disk, dir, vec![active.span(next)], end.id()?);
         Ok(Self { shared, segment_bytes, random, active, end, next, dropped: None, buffer: Vec::new() })
     }
 
@@ -110,7 +112,7 @@ impl Journal {
                 EndFile::create(&*disk, &dir, End { segment, offset: active.durable, next })?
             }
         };
-        let shared = Arc::new(Shared { disk, dir, spans: Mutex::new(spans) });
+        let shared = Shared::new(disk, dir, spans, end.id()?);
         Ok(Self { shared, segment_bytes, random, active, end, next, dropped, buffer: Vec::new() })
     }
 
@@ -153,6 +155,12 @@ impl Journal {
         if records.is_empty() {
             return Ok(sequences);
         }
+        if self.shared.damaged.load(Ordering::Acquire) {
+            self.shared.check()?;
+            // What was missing is back, under a name that may not be durable.
+            self.shared.disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
+            self.shared.damaged.store(false, Ordering::Release);
+        }
         if self.active.suspect || self.active.durable >= self.segment_bytes {
             self.rotate()?;
         }
@@ -191,9 +199,9 @@ impl Journal {
             // The failed batch must be gone before another one may take its sequence numbers.
             self.active.rewind()?;
         }
-        let Shared { disk, dir, spans } = &*self.shared;
+        let Shared { disk, dir, spans, .. } = &*self.shared;
         // A new segment in a directory that has lost the old ones would be the beginning of nothing.
-        self.active.check_in_place(&**disk)?;
+        self.shared.check()?;
         self.active = Active::create(&**disk, dir, self.next, self.random.next_u64())?;
         let mut spans = spans.lock();
         if spans.last().is_some_and(|span| span.first == self.next) {
@@ -220,14 +228,15 @@ impl Active {
         Span { first, durable: self.durable, id: self.id }
     }
 
-    fn check_in_place(&self, disk: &dyn Disk) -> Result<(), JournalError> {
-        check_in_place(disk, &self.path, self.id)
-    }
-
     fn append(&mut self, disk: &dyn Disk, batch: &[u8]) -> Result<(), JournalError> {
+        // Writing past the end of what was cut would fill the gap with zeroes, and hide it.
+        let size = self.file.size().context("find", &self.path)?;
+        if size < self.durable {
+            return Err(JournalError::Corrupt { segment: self.path.clone(), offset: size, what: SHORTENED });
+        }
         let written = self.file.write_all_at(batch, self.durable).context("write", &self.path);
         let synced = written.and_then(|()| self.file.sync().context("sync", &self.path));
-        match synced.and_then(|()| self.check_in_place(disk)) {
+        match synced.and_then(|()| check_in_place(disk, &self.path, self.id, self.durable)) {
             Ok(()) => {
                 self.durable += batch.len() as u64;
                 Ok(())

@@ -2,14 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Disk, File, FileId, JournalError,
+    Disk, File, FileId, JournalError, end,
     error::Context,
     frame::{BATCH_HEADER, BatchHeader, SEGMENT_HEADER, SegmentHeader, split_record},
 };
@@ -28,17 +31,51 @@ pub(crate) struct Shared {
     pub dir: PathBuf,
     /// Oldest first; never empty; the last one is being written.
     pub spans: Mutex<Vec<Span>>,
+    /// Of the file that marks the end.
+    pub end: FileId,
+    /// Whether a look at all of this found something missing; the writer looks again before it appends.
+    pub damaged: AtomicBool,
 }
+
+impl Shared {
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, spans: Vec<Span>, end: FileId) -> Arc<Self> {
+        Arc::new(Self { disk, dir, spans: Mutex::new(spans), end, damaged: AtomicBool::new(false) })
+    }
+
+    /// Looks for every file of the journal, without opening any.
+    pub fn check(&self) -> Result<(), JournalError> {
+        self.look().inspect_err(|_| self.damaged.store(true, Ordering::Release))
+    }
+
+    fn look(&self) -> Result<(), JournalError> {
+        let Self { disk, dir, spans, end, .. } = self;
+        let known = spans.lock().clone();
+        for Span { first, durable, id } in known {
+            let in_place = check_in_place(&**disk, &segment_path(dir, first), id, durable);
+            // One that has been dropped, or replaced by the writer, in the meantime is not looked for.
+            if in_place.is_err() && spans.lock().iter().any(|span| span.id == id) {
+                return in_place;
+            }
+        }
+        check_in_place(&**disk, &dir.join(end::NAME), *end, 0)
+    }
+}
+
+/// What is wrong with a segment that was cut while the journal was open.
+pub(crate) const SHORTENED: &str = "the rest of it was cut off";
 
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 
-/// Whether a segment's name still leads to the file that is open: it may have been removed, or its directory replaced,
-/// after which writing to it goes well and helps nobody.
-pub(crate) fn check_in_place(disk: &dyn Disk, path: &Path, id: FileId) -> Result<(), JournalError> {
-    match disk.identify(path) {
-        Ok(found) if found == id => Ok(()),
+/// Whether a file's name still leads to it, and at least `durable` bytes are there: it may have been removed, or its
+/// directory replaced, after which writing to it goes well and helps nobody.
+pub(crate) fn check_in_place(disk: &dyn Disk, path: &Path, id: FileId, durable: u64) -> Result<(), JournalError> {
+    match disk.find(path) {
+        Ok(found) if found.id == id && found.size < durable => {
+            Err(JournalError::Corrupt { segment: path.to_owned(), offset: found.size, what: SHORTENED })
+        }
+        Ok(found) if found.id == id => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("find", path),
         _ => Err(JournalError::Gone(path.to_owned())),
     }
@@ -59,26 +96,32 @@ impl Segments {
         self.0.spans.lock().iter().map(|span| (span.first, span.durable)).collect()
     }
 
-    /// Whether the segment being written is where it was opened. Reads its directory, not the segment.
+    /// Whether all segments, and the mark of the end, are where they were and as long as they were. Asks for their names,
+    /// and reads none of them. Nothing is appended after this found something missing, until it is back.
     pub fn check(&self) -> Result<(), JournalError> {
-        let Shared { disk, dir, spans } = &*self.0;
-        let active = spans.lock().last().map(|span| (segment_path(dir, span.first), span.id));
-        active.map_or(Ok(()), |(path, id)| check_in_place(&**disk, &path, id))
+        self.0.check()
     }
 
     /// Drops the segments all of whose records come before `sequence`. The one being written stays.
     pub fn drop_before(&self, sequence: u64) -> Result<(), JournalError> {
-        let Shared { disk, dir, spans } = &*self.0;
+        let Shared { disk, dir, spans, .. } = &*self.0;
         let mut dropped = false;
-        loop {
-            let first = match &spans.lock()[..] {
-                [oldest, next, ..] if next.first <= sequence => oldest.first,
-                _ => break,
-            };
-            let path = segment_path(dir, first);
-            disk.remove(&path).context("remove", &path)?;
-            spans.lock().remove(0);
-            dropped = true;
+        let take_oldest = || {
+            let mut spans = spans.lock();
+            let superfluous = matches!(&spans[..], [_, next, ..] if next.first <= sequence);
+            superfluous.then(|| spans.remove(0))
+        };
+        while let Some(oldest) = take_oldest() {
+            let path = segment_path(dir, oldest.first);
+            match disk.remove(&path) {
+                // Somebody else was quicker.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    spans.lock().insert(0, oldest);
+                    return Err(error).context("remove", &path);
+                }
+                Ok(()) => dropped = true,
+            }
         }
         if dropped { disk.sync_dir(dir).context("sync", dir) } else { Ok(()) }
     }
@@ -238,8 +281,12 @@ impl Batches {
         if !header.matches(&payload) {
             return Err(BatchError::Invalid("a batch's checksum does not match"));
         }
+        let payload = Bytes::from(payload);
+        if !header.counts(&payload) {
+            return Err(BatchError::Invalid("a batch is not made of its records"));
+        }
         self.offset += size;
-        Ok(Some((header, payload.into())))
+        Ok(Some((header, payload)))
     }
 
     fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), BatchError> {

@@ -73,10 +73,12 @@ struct Tail {
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<Recovered, JournalError> {
     let marked = end::read(disk, dir)?;
-    if marked.is_none() && !accept_loss {
-        return Err(JournalError::Gone(dir.join(end::NAME)));
-    }
     let mut spans = list(disk, dir)?;
+    if marked.is_none() && !accept_loss {
+        let path = if spans.is_empty() { segment_path(dir, 1) } else { dir.join(end::NAME) };
+        let what = if spans.is_empty() { JournalError::Gone } else { JournalError::Unmarked };
+        return Err(what(path));
+    }
     let unfinished = take_unfinished(disk, dir, &mut spans, accept_loss)?;
     let tail = spans.last().map(|last| Tail::find(disk, dir, last)).transpose()?;
     let stop = Stop::find(dir, tail.as_ref(), unfinished.as_ref(), marked)?;

@@ -13,9 +13,9 @@ use parking_lot::{Mutex, MutexGuard};
 use stdx::{Random, SeededRandom};
 
 use crate::{
-    Config, Disk, File, FileId, Journal, Lock,
+    Config, Disk, File, FileId, Found, Journal, Lock,
     end::{End, EndFile},
-    frame::SEGMENT_HEADER,
+    frame::{BatchHeader, SEGMENT_HEADER, SegmentHeader, encode_batch},
 };
 
 const SECTOR: usize = 512;
@@ -285,9 +285,10 @@ impl Disk for SimulatedDisk {
         Ok(self.file(&state, inode))
     }
 
-    fn identify(&self, path: &Path) -> io::Result<FileId> {
+    fn find(&self, path: &Path) -> io::Result<Found> {
         let state = self.alive()?;
-        state.names.get(path).map(id).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let inode = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Found { id: id(inode), size: inode.lock().cached.len() as u64 })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -427,4 +428,45 @@ pub fn recover_from(bytes: &[u8]) {
     let after = records();
     assert_eq!(after[..before.len()], before);
     assert_eq!(after.len(), before.len() + 1);
+}
+
+/// Segments for [`recover_from`]: one that a journal wrote, and what only a faulty one would write, all with checksums that
+/// are right. Bytes that are changed at random do not get past those.
+pub fn segments() -> Vec<Vec<u8>> {
+    const SALT: u64 = 7;
+    let header = |first| SegmentHeader { salt: SALT, first }.encode().to_vec();
+    let batch = |first: u64, records: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        encode_batch(&mut bytes, SALT, first, records);
+        bytes
+    };
+    let (one, two, three) = (batch(1, &[b"first"]), batch(2, &[b"", &[9; 600]]), batch(4, &[b"fourth", b"fifth"]));
+    let lying = |record: &[u8], size: u32, records: u32| {
+        let mut payload = size.to_le_bytes().to_vec();
+        payload.extend_from_slice(record);
+        [&BatchHeader::of(1, records, &payload).encode(SALT)[..], &payload].concat()
+    };
+    let after_one = |batches: &[&[u8]]| [header(1), one.clone(), batches.concat()].concat();
+    vec![
+        after_one(&[&two, &three]),
+        after_one(&[]),
+        header(1),
+        header(2),
+        // Torn, out of order, twice, with a gap, of another segment.
+        after_one(&[&two, &three[..three.len() - 3]]),
+        after_one(&[&three, &two]),
+        after_one(&[&two, &two]),
+        after_one(&[&three]),
+        after_one(&[&header(4), &three]),
+        after_one(&[&two, &vec![0; 512], &three]),
+        // Records that are not where their sizes say, or more or fewer than are counted.
+        [header(1), lying(b"abc", 4, 1)].concat(),
+        [header(1), lying(b"abc", u32::MAX, 1)].concat(),
+        [header(1), lying(b"abc", 2, 1)].concat(),
+        [header(1), lying(b"abc", 3, 2)].concat(),
+        [header(1), lying(b"abc", 3, 0)].concat(),
+        [header(1), lying(b"abc", 3, u32::MAX)].concat(),
+        // Records that look like batches.
+        after_one(&[&batch(2, &[&three, &one])]),
+    ]
 }

@@ -13,7 +13,7 @@ use crate::{
     end::{End, EndFile},
     frame::SEGMENT_HEADER,
     is_unused,
-    simulation::{Faults, SimulatedDisk, recover_from},
+    simulation::{self, Faults, SimulatedDisk, recover_from},
 };
 
 fn config(disk: &SimulatedDisk, segment_bytes: u64) -> Config {
@@ -215,6 +215,7 @@ fn recovery_copes_with_mutated_segments() {
     fill(&mut journal, 8, 30);
     let mut image = Vec::new();
     disk.edit(&disk.files()[0], |bytes| image.clone_from(bytes));
+    simulation::segments().iter().for_each(|bytes| recover_from(bytes));
     let random = SeededRandom::new(9);
     let below = |bound: usize| random.below(bound as u64) as usize;
     for _ in 0..3000 {

@@ -171,14 +171,21 @@ fn a_journal_without_its_files_is_refused() {
         let moved = path.with_extension("moved");
         disk.rename(path, &moved).unwrap();
         let error = Journal::open(config(&disk, 4096)).unwrap_err();
-        assert!(matches!(&error, JournalError::Gone(gone) if gone == path), "{error}");
+        match &error {
+            JournalError::Gone(gone) => assert_eq!(gone, &segment),
+            JournalError::Unmarked(gone) => assert_eq!(gone, &end),
+            _ => panic!("{error}"),
+        }
         disk.rename(&moved, path).unwrap();
     }
     // One torn slot of the end file is what a crash may leave; the other one still stands.
     disk.edit(&end, |bytes| bytes[20] ^= 1);
     fill(&mut open(&disk).unwrap(), 1, 20);
     disk.edit(&end, |bytes| bytes.clear());
-    assert!(matches!(open(&disk), Err(JournalError::Gone(gone)) if gone == end));
+    assert!(matches!(open(&disk), Err(JournalError::Unmarked(gone)) if gone == end));
+    // Where that is accepted, it is marked anew.
+    Journal::open(Config { accept_loss: true, ..config(&disk, 4096) }).unwrap();
+    open(&disk).unwrap();
 }
 
 #[test]
@@ -205,4 +212,60 @@ fn nothing_is_acknowledged_where_the_segment_is_not_in_its_place() {
     segments.check().unwrap();
     disk.crash();
     assert_eq!(contents(&open(&disk).unwrap(), 1).unwrap().len(), 6);
+}
+
+/// Whatever file of an open journal is removed, replaced or cut, old segments too: a look finds it, and nothing is
+/// acknowledged until it is back.
+#[test]
+fn a_look_at_an_open_journal_finds_what_is_missing() {
+    let disk = SimulatedDisk::new(1);
+    let mut journal = open(&disk).unwrap();
+    fill(&mut journal, 60, 200);
+    let segments = journal.segments();
+    assert!(segments.sizes().len() > 2);
+    let files = disk.files();
+    let moved = Path::new("/journal/moved");
+    for path in &files {
+        disk.rename(path, moved).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                disk.create(path).unwrap();
+            }
+            for result in [segments.check(), journal.append(&[b"x"]).map(drop)] {
+                assert!(matches!(&result, Err(JournalError::Gone(gone)) if gone == path), "{result:?}");
+            }
+        }
+        disk.rename(moved, path).unwrap();
+        fill(&mut journal, 1, 20);
+    }
+    for path in files.iter().filter(|path| path.extension().is_some()) {
+        let whole = content(&disk, path);
+        disk.edit(path, |content| content.truncate(whole.len() - 1));
+        for result in [segments.check(), journal.append(&[b"x"]).map(drop)] {
+            let at = whole.len() as u64 - 1;
+            assert!(
+                matches!(&result, Err(JournalError::Corrupt { segment, offset, .. }) if segment == path && *offset == at),
+                "{result:?}"
+            );
+        }
+        disk.edit(path, |content| content.clone_from(&whole));
+        fill(&mut journal, 1, 20);
+    }
+    // An old segment that is gone when it is to be dropped is as good as dropped.
+    disk.remove(&files[0]).unwrap();
+    assert!(segments.check().is_err());
+    segments.drop_before(segments.sizes()[1].0).unwrap();
+    fill(&mut journal, 1, 20);
+}
+
+/// The segment being written is not appended to behind a cut that nobody has looked for.
+#[test]
+fn a_cut_is_not_filled_with_zeroes() {
+    let disk = SimulatedDisk::new(1);
+    let mut journal = open_large(&disk).unwrap();
+    fill(&mut journal, 3, 20);
+    let path = disk.files()[0].clone();
+    disk.edit(&path, |content| content.truncate(SEGMENT_HEADER + 5));
+    let error = journal.append(&[b"x"]).unwrap_err();
+    assert!(matches!(error, JournalError::Corrupt { offset, .. } if offset as usize == SEGMENT_HEADER + 5), "{error}");
 }
