@@ -63,10 +63,14 @@ fn a_damaged_state_is_refused_with_what_can_be_done() {
     fs::write(&segment, &whole).unwrap();
     let state = server.data_dir().join("state");
     let (journal, moved) = (state.join("journal"), server.data_dir().join("moved"));
-    for path in [&segment, &journal, &state] {
+    let end = journal.join("end");
+    for path in [&segment, &end, &journal, &state] {
         fs::rename(path, &moved).unwrap();
         let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
         assert!(said.contains("restore"), "{said}");
+        let is_marked =
+            ["end is missing", "nothing shows whether any", "--accept-data-loss"].map(|part| said.contains(part));
+        assert_eq!(is_marked, [path == &end; 3], "{said}");
         fs::rename(&moved, path).unwrap();
     }
     server.restart();
@@ -91,6 +95,35 @@ fn a_server_whose_directory_is_removed_refuses_writers_and_is_not_ready() {
 }
 
 #[test]
+fn an_old_segment_that_is_removed_is_noticed_while_the_server_runs() {
+    let server = Server::start(env!("CARGO_BIN_EXE_coracle"));
+    let http = Http::of(&server);
+    let ready = || http.request("GET", "/readyz", &[], b"").unwrap();
+    let oldest = last_segment(&server);
+    // Segments end at 8 MiB.
+    let filler = "x".repeat(900_000);
+    for i in 0.. {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("map-{i}")}, "data": {"a": filler}});
+        assert_eq!(http.json("POST", MAPS, Some(&map)).unwrap().0, 201);
+        if last_segment(&server) != oldest {
+            break;
+        }
+    }
+    assert_eq!(ready().code, 200);
+    let moved = server.data_dir().join("moved");
+    fs::rename(&oldest, &moved).unwrap();
+    assert_eq!(ready().code, 500);
+    assert!(ready().body.contains("[-]data-directory failed"), "{}", ready().body);
+    let (code, status) = create(&http, "after");
+    assert_eq!(code, 500, "{status}");
+    assert!(status["message"].as_str().unwrap().contains(oldest.to_str().unwrap()), "{status}");
+    assert_eq!(http.json("GET", &format!("{MAPS}/map-0"), None).unwrap().0, 200);
+    fs::rename(&moved, &oldest).unwrap();
+    assert_eq!(ready().code, 200);
+    assert_eq!(create(&http, "after").0, 201);
+}
+
+#[test]
 fn wrong_flags_are_named_before_anything_is_made() {
     let outer = tempfile::tempdir().unwrap();
     let data_dir = outer.path().join("data");
@@ -106,6 +139,12 @@ fn wrong_flags_are_named_before_anything_is_made() {
         let said = refusal(&data_dir, &outer.path().join("kubeconfig"), &[flag, value]);
         assert!(said.contains(&format!("{flag} {value:?}: must be")), "{said}");
         assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0, "nothing is made for {flag} {value:?}");
+    }
+    for (value, missing) in [("v1=false", "v1"), ("api/ga=false,v1=true", "apiregistration.k8s.io/v1")] {
+        let said = refusal(&data_dir, &outer.path().join("kubeconfig"), &["--runtime-config", value]);
+        assert!(said.contains(&format!("--runtime-config: {missing} cannot be switched off")), "{said}");
+        assert!(said.contains(&format!("add {missing}=true")), "{said}");
+        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0, "nothing is made for {value}");
     }
 }
 

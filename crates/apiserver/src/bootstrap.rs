@@ -4,7 +4,7 @@ pub mod flow_control;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use api::status::Status;
+use api::{registry::Registry, status::Status};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,12 +13,29 @@ use crate::{
     identity::{MASTERS, User},
 };
 
+/// Where the objects are that this module and `upkeep` write, by group and version.
+const NEEDED: [(&str, &str); 6] = [
+    ("", "v1"),
+    ("apiregistration.k8s.io", "v1"),
+    ("flowcontrol.apiserver.k8s.io", "v1"),
+    ("networking.k8s.io", "v1"),
+    ("rbac.authorization.k8s.io", "v1"),
+    ("scheduling.k8s.io", "v1"),
+];
+
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// How others reach the server and know its clients.
 pub struct Place<'a> {
     pub address: SocketAddr,
     pub authority_pem: &'a str,
+}
+
+/// What the server cannot do without and a registry does not serve.
+pub fn first_not_served(registry: &Registry) -> Option<(&'static str, &'static str)> {
+    let is_served =
+        |group: &str, version: &str| registry.group(group).is_some_and(|group| group.version(version).is_some());
+    NEEDED.into_iter().find(|(group, version)| !is_served(group, version))
 }
 
 /// Idempotent: what is there already is left alone, or brought up to date where it says so itself.

@@ -78,6 +78,11 @@ pub enum StartError {
     #[error("--advertise {0:?}: must be an IP address or a DNS name")]
     Advertise(String),
     #[error(
+        "--runtime-config: {0} cannot be switched off, for the server keeps objects of its own there; add {0}=true to the \
+         list, or leave out of it what switches {0} off"
+    )]
+    NotServed(String),
+    #[error(
         "{} holds the keys of a cluster, but {} holds no state: restore that from a backup, or remove the keys too to \
          start a new cluster", pki.display(), state.display()
     )]
@@ -173,6 +178,14 @@ impl Server {
     /// Opens the state, writes what every cluster has, and serves.
     pub async fn start(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, StartError> {
         let allocation = config.check()?;
+        let registry = Arc::new(crate::rules::complete(registry::registry(&config.runtime_config)));
+        if let Some((group, version)) = bootstrap::first_not_served(&registry) {
+            return Err(StartError::NotServed(if group.is_empty() {
+                version.to_owned()
+            } else {
+                format!("{group}/{version}")
+            }));
+        }
         let listener = TcpListener::bind(config.bind)
             .await
             .map_err(|source| StartError::Listen { address: config.bind, source })?;
@@ -216,7 +229,6 @@ impl Server {
             Some(path) => Audit::to_file(path, Arc::clone(&random))
                 .map_err(|source| StartError::AuditLog { path: path.clone(), source })?,
         };
-        let registry = Arc::new(crate::rules::complete(registry::registry(&config.runtime_config)));
         let authority = Authority::new(&pki)?;
         let stop = CancellationToken::new();
         let served = Arc::new(ArcSwap::new(Arc::clone(&registry)));

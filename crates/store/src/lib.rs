@@ -16,6 +16,7 @@ mod pack;
 mod snapshot;
 mod store;
 mod transaction;
+mod unpacked;
 mod view;
 mod watch;
 

@@ -10,12 +10,14 @@ use bytes::Bytes;
 use crate::{
     Entry, Event, Revision, Snapshot,
     history::{Change, Changes, first_after, index_of},
+    unpacked::Unpacked,
 };
 
 /// The changes of one topic together with the state they led to.
 pub(crate) struct Lineage<'a> {
     pub changes: &'a Changes,
     pub current: &'a Snapshot,
+    pub unpacked: &'a Unpacked,
 }
 
 impl Lineage<'_> {
@@ -26,14 +28,23 @@ impl Lineage<'_> {
             return Some(Arc::clone(event));
         }
         let change = &slot.change;
-        let value = self.value(index)?;
+        let entry = self.left(index)?;
         let previous = match &change.before {
-            Some(_) => Some(self.replaced(index, &value)?),
+            Some(before) => {
+                Some(self.unpacked.entry(&change.key, before.modified, || self.replaced(index, &entry.value))?)
+            }
             None => None,
         };
-        let (key, created, modified) = (Arc::clone(&change.key), change.created, change.revision);
-        let entry = Arc::new(Entry { key, value, created, modified });
         Some(Arc::new(Event { revision: change.revision, kind: change.kind, entry, previous }))
+    }
+
+    /// The entry that a change left: the final state of what it deleted.
+    fn left(&self, index: usize) -> Option<Arc<Entry>> {
+        let change = &self.changes.get(index)?.change;
+        let Change { created, revision: modified, .. } = **change;
+        self.unpacked.entry(&change.key, modified, || {
+            Some(Arc::new(Entry { key: Arc::clone(&change.key), value: self.value(index)?, created, modified }))
+        })
     }
 
     /// The entry that a change replaced; `None` inside where it created the key.
@@ -42,8 +53,13 @@ impl Lineage<'_> {
         match (&slot.event, &slot.change.before) {
             (Some(event), _) => Some(event.previous.clone()),
             (None, None) => Some(None),
-            (None, Some(before)) if before.value.needs_successor => self.replaced(index, &self.value(index)?).map(Some),
-            (None, Some(_)) => self.replaced(index, &[]).map(Some),
+            (None, Some(before)) => {
+                let make = || match before.value.needs_successor {
+                    true => self.replaced(index, &self.value(index)?),
+                    false => self.replaced(index, &[]),
+                };
+                self.unpacked.entry(&slot.change.key, before.modified, make).map(Some)
+            }
         }
     }
 
@@ -99,11 +115,16 @@ impl Lineage<'_> {
 }
 
 /// The state at `revision`, from the current one and all changes since.
-pub(crate) fn rewind(current: &Snapshot, logs: &[(Arc<str>, Changes)], revision: Revision) -> Option<Snapshot> {
+pub(crate) fn rewind(
+    current: &Snapshot,
+    logs: &[(Arc<str>, Changes)],
+    revision: Revision,
+    unpacked: &Unpacked,
+) -> Option<Snapshot> {
     let mut past = current.clone();
     past.revision = revision;
     for (topic, changes) in logs {
-        let lineage = Lineage { changes, current };
+        let lineage = Lineage { changes, current, unpacked };
         let first = first_after(changes, revision);
         let mut seen = HashSet::new();
         let past = past.topic_mut(topic);

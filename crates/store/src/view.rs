@@ -23,6 +23,7 @@ use crate::{
     history::{Change, Changes, History, Moment},
     lineage::rewind,
     pack::Packed,
+    unpacked::Unpacked,
 };
 
 /// So many watchers of a topic are woken by every commit. The more there are beyond them, the less often
@@ -58,6 +59,7 @@ pub(crate) struct View {
     history: Mutex<History>,
     /// With the time of their last use.
     past: Mutex<VecDeque<(i64, Snapshot)>>,
+    pub unpacked: Unpacked,
     roused: Arc<Notify>,
     closed: AtomicBool,
     pub clock: Arc<dyn Clock>,
@@ -69,6 +71,7 @@ impl View {
             current: ArcSwap::from_pointee(current),
             history: Mutex::new(history),
             past: Mutex::default(),
+            unpacked: Unpacked::default(),
             roused: Arc::default(),
             closed: AtomicBool::new(false),
             clock,
@@ -146,7 +149,8 @@ impl View {
         if revision < oldest {
             return Err(ReadError::Compacted { oldest });
         }
-        let past = rewind(&current, &logs, revision).ok_or(ReadError::Compacted { oldest: current.revision })?;
+        let past = rewind(&current, &logs, revision, &self.unpacked)
+            .ok_or(ReadError::Compacted { oldest: current.revision })?;
         let mut kept = self.past.lock();
         if kept.len() == PAST_SNAPSHOTS {
             kept.pop_front();

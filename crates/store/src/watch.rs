@@ -69,7 +69,7 @@ impl Watch {
             return Err(WatchError::Lagged { oldest });
         }
         if let Some((changes, current)) = news {
-            let lineage = Lineage { changes: &changes, current: &current };
+            let lineage = Lineage { changes: &changes, current: &current, unpacked: &self.view.unpacked };
             let (full, mut bytes) = (batch.len() + BATCH, 0);
             for index in first_after(&changes, self.cursor)..changes.len() {
                 let change = &changes[index].change;

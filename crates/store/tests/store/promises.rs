@@ -153,6 +153,32 @@ async fn a_list_reads_on_at_its_revision_without_keeping_the_past_alive_for_ever
     assert_eq!(first, page(&store));
 }
 
+#[tokio::test]
+async fn what_is_unpacked_from_the_past_is_shared_by_its_readers() {
+    let limits = HistoryLimits { raw_bytes: 0, ..HistoryLimits::default() };
+    let store = Store::in_memory(Arc::new(SystemClock), limits).unwrap();
+    for value in ["1", "2", "3"] {
+        commit(&store, vec![put("pods/a", value), put("pods/b", value)]).await.unwrap();
+    }
+    commit(&store, vec![delete("pods/a", "last")]).await.unwrap();
+    let read = || drain(&mut store.watch("pods/", 0).unwrap());
+    let (first, second) = (read(), read());
+    for (one, other) in first.iter().zip(&second) {
+        assert!(Arc::ptr_eq(&one.entry, &other.entry), "{one:?}");
+        let previous = [one, other].map(|event| event.previous.as_ref().map(Arc::as_ptr));
+        assert_eq!(previous[0], previous[1]);
+    }
+    // An event's entry is what the next one replaces, and what a list of the time shows.
+    let of_a: Vec<_> = first.iter().filter(|event| &*event.entry.key == "pods/a").collect();
+    let values: Vec<_> = of_a.iter().map(|event| event.entry.value.clone()).collect();
+    assert_eq!(values, ["1", "2", "3", "last"]);
+    for pair in of_a.windows(2) {
+        assert!(Arc::ptr_eq(&pair[0].entry, pair[1].previous.as_ref().unwrap()));
+        let past = store.snapshot_at(pair[0].revision).unwrap();
+        assert!(Arc::ptr_eq(&pair[0].entry, past.get("pods/a").unwrap()));
+    }
+}
+
 /// Every value says at which revision it was written, so whoever reads beside the writers can tell a wrong one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_of_the_past_are_not_disturbed_by_writers() {
