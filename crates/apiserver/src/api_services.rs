@@ -50,6 +50,13 @@ const CUSTOM_PRIORITY: (u16, u16) = (1_000, 100);
 /// The group that APIServices are of serves itself; it is no service of another.
 const OWN_GROUP: &str = "apiregistration.k8s.io";
 
+/// All APIServices by name, and whether nobody answers for them: those of other servers are not asked.
+pub fn unavailable(engine: &Engine) -> Vec<(String, bool)> {
+    let services = Cluster::list(engine, TOPIC, None);
+    let name = |service: &Value| service["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    services.iter().map(|service| (name(service), service["spec"]["service"].is_object())).collect()
+}
+
 /// The APIServices that a registry calls for, by name.
 fn wanted(registry: &Registry) -> BTreeMap<String, Value> {
     let mut services = BTreeMap::new();

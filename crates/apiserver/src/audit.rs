@@ -8,7 +8,10 @@ use std::{
     io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -29,6 +32,8 @@ const QUEUE_LINES: usize = 10_000;
 /// Where lines go; without a file only the ids of requests are made.
 pub struct Audit {
     lines: Option<std::sync::mpsc::SyncSender<String>>,
+    /// Lines handed to the writer.
+    written: AtomicU64,
     random: Arc<dyn Random>,
 }
 
@@ -97,7 +102,12 @@ impl Log {
 
 impl Audit {
     pub fn off(random: Arc<dyn Random>) -> Self {
-        Self { lines: None, random }
+        Self { lines: None, written: AtomicU64::new(0), random }
+    }
+
+    /// How many lines there have been.
+    pub fn total(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Appends to `path`; a file that cannot be opened is an error at start, not later.
@@ -112,7 +122,7 @@ impl Audit {
                 }
             }
         })?;
-        Ok(Self { lines: Some(sender), random })
+        Ok(Self { lines: Some(sender), written: AtomicU64::new(0), random })
     }
 
     pub fn begin(&self, parts: &Parts, peer: &Peer, target: &Target, now: Timestamp) -> Record {
@@ -132,6 +142,7 @@ impl Audit {
         event["stageTimestamp"] = now.to_string().into();
         event["responseStatus"]["code"] = status.as_u16().into();
         let line = event.to_string();
+        self.written.fetch_add(1, Ordering::Relaxed);
         if let Err(std::sync::mpsc::TrySendError::Full(line)) = lines.try_send(line) {
             // The disk is slower than the clients: they wait for it.
             let send = || drop(lines.send(line));

@@ -46,6 +46,10 @@ impl Authority {
         Ok((user, acting))
     }
 
+    pub fn write_metrics(&self, out: &mut String) {
+        self.authenticator.write_metrics(out);
+    }
+
     pub fn authorizer(&self) -> Arc<dyn Authorizer> {
         Arc::clone(&self.chain) as Arc<dyn Authorizer>
     }

@@ -2,13 +2,19 @@
 //! additions; what can be counted when it is asked for is counted then.
 
 pub mod histogram;
+pub mod labelled;
 mod process;
 pub mod requests;
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use histogram::Histogram;
-use requests::Requests;
+use labelled::Labelled;
+use requests::{Labels, Requests};
 
 /// Upper bounds of what decides about a request before it is handled, in seconds.
 const DECISION_SECONDS: [f64; 15] =
@@ -20,6 +26,9 @@ pub struct Metrics {
     pub requests: Requests,
     pub authentication: Decisions,
     pub authorization: Decisions,
+    /// Connections that ended before they were secured.
+    pub failed_handshakes: AtomicU64,
+    checked: Labelled<AtomicU64>,
     started_seconds: f64,
 }
 
@@ -58,6 +67,12 @@ pub struct Surroundings<'a> {
     pub in_flight: [usize; 2],
     /// Stored objects by group and resource.
     pub objects: &'a [(String, String, usize)],
+    /// APIServices by name, and whether nobody answers for them.
+    pub services: &'a [(String, bool)],
+    /// Bytes of the state on disk.
+    pub stored_bytes: u64,
+    /// Whether clients are warned of a resource.
+    pub is_deprecated: &'a dyn Fn(Labels<'_>) -> bool,
     /// Name, kind, help and value.
     pub figures: &'a [(&'static str, &'static str, &'static str, f64)],
     /// Health checks by name and endpoint.
@@ -71,6 +86,8 @@ impl Metrics {
             requests: Requests::default(),
             authentication: Decisions::new("success", "error"),
             authorization: Decisions::new("allowed", "no-opinion"),
+            failed_handshakes: AtomicU64::new(0),
+            checked: Labelled::default(),
             started_seconds,
         }
     }
@@ -80,11 +97,28 @@ impl Metrics {
         self.started_seconds
     }
 
-    /// The exposition; `admission` is written by who measures it.
-    pub fn render(&self, around: &Surroundings<'_>, admission: impl FnOnce(&mut String)) -> String {
+    /// `/metrics/slis`: the health checks as numbers.
+    pub fn render_checks(&self, checks: &[(&'static str, &'static str, bool)]) -> String {
+        let name = "kubernetes_healthcheck";
+        let mut out = format!("# HELP {name} Whether a health check passes.\n# TYPE {name} gauge\n");
+        for (check, endpoint, passes) in checks {
+            let _ = writeln!(out, "{name}{{name=\"{check}\",type=\"{endpoint}\"}} {}", u8::from(*passes));
+        }
+        self.checked.write(&mut out, "kubernetes_healthchecks_total", "Results of health checks that were asked for.");
+        out
+    }
+
+    /// Somebody asked for a health check.
+    pub fn checked(&self, endpoint: &str, check: &str, passes: bool) {
+        let status = if passes { "success" } else { "error" };
+        self.checked.count(format_args!("name=\"{check}\",status=\"{status}\",type=\"{endpoint}\""));
+    }
+
+    /// The exposition; `others` writes what is measured elsewhere.
+    pub fn render(&self, around: &Surroundings<'_>, others: impl FnOnce(&mut String)) -> String {
         let mut out = String::new();
-        self.requests.write(&mut out);
-        admission(&mut out);
+        self.requests.write(&mut out, around.is_deprecated);
+        others(&mut out);
         self.authentication.write(&mut out, "authentication_attempts", "authentication_duration_seconds");
         self.authorization.write(&mut out, "authorization_attempts_total", "authorization_duration_seconds");
         let name = "apiserver_current_inflight_requests";
@@ -93,11 +127,21 @@ impl Metrics {
             let _ = writeln!(out, "{name}{{request_kind=\"{kind}\"}} {count}");
         }
         write_objects(&mut out, around.objects);
-        let process = process::figures(self.started_seconds);
-        for (name, kind, help, value) in around.figures.iter().copied().chain(process) {
+        write_services(&mut out, around.services);
+        let handshakes = (
+            "apiserver_tls_handshake_errors_total",
+            "counter",
+            "Connections that ended before they were secured.",
+            self.failed_handshakes.load(Relaxed) as f64,
+        );
+        let figures = around.figures.iter().copied().chain([handshakes]);
+        for (name, kind, help, value) in figures.chain(process::figures(self.started_seconds)) {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
-        out.push_str(&render_checks(around.checks));
+        out.push_str(&self.render_checks(around.checks));
+        let name = "apiserver_storage_size_bytes";
+        let _ = writeln!(out, "# HELP {name} Size of the state on disk, in bytes.\n# TYPE {name} gauge");
+        let _ = writeln!(out, "{name}{{storage_cluster_id=\"store-0\"}} {}", around.stored_bytes);
         let name = "kubernetes_build_info";
         let _ = writeln!(out, "# HELP {name} The level of the API that is served, and by what.\n# TYPE {name} gauge");
         let _ = writeln!(
@@ -124,12 +168,10 @@ fn write_objects(out: &mut String, objects: &[(String, String, usize)]) {
     }
 }
 
-/// `/metrics/slis`: the health checks as numbers.
-pub fn render_checks(checks: &[(&'static str, &'static str, bool)]) -> String {
-    let name = "kubernetes_healthcheck";
-    let mut out = format!("# HELP {name} Whether a health check passes.\n# TYPE {name} gauge\n");
-    for (check, endpoint, passes) in checks {
-        let _ = writeln!(out, "{name}{{name=\"{check}\",type=\"{endpoint}\"}} {}", u8::from(*passes));
+fn write_services(out: &mut String, services: &[(String, bool)]) {
+    let name = "aggregator_unavailable_apiservice";
+    let _ = writeln!(out, "# HELP {name} APIServices that nobody answers for.\n# TYPE {name} gauge");
+    for (service, is_unavailable) in services {
+        let _ = writeln!(out, "{name}{{name=\"{service}\"}} {}", u8::from(*is_unavailable));
     }
-    out
 }

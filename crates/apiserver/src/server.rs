@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission,
+    admission, api_services,
     audit::Audit,
     authority::Authority,
     bootstrap,
@@ -36,9 +36,10 @@ use crate::{
         load::Load,
         paths::git_version,
         upload::Uploads,
+        verbs,
     },
     identity::User,
-    metrics::{Metrics, Surroundings},
+    metrics::{Metrics, Surroundings, requests::Labels},
     openapi::{self, OpenApi},
     pki::{self, Pki},
     quota::Usage,
@@ -248,6 +249,7 @@ impl Server {
             allocation,
             decoded: DecodedCache::default(),
             definitions: Definitions::default(),
+            commits: Default::default(),
             stop: stop.clone(),
             clock,
             random,
@@ -324,14 +326,26 @@ impl Server {
         }
         let revision =
             ("coracle_store_revision", "gauge", "The revision of the last commit.", snapshot.revision() as f64);
+        let audited =
+            ("apiserver_audit_event_total", "counter", "Lines written to the audit log.", self.audit.total() as f64);
+        let is_deprecated = |of: Labels<'_>| {
+            registry.find(of.group, of.version, of.resource).is_some_and(|row| verbs::deprecation(row).is_some())
+        };
         let around = Surroundings {
             in_flight: self.load.in_flight(),
             objects: &objects,
-            figures: &[revision],
+            services: &api_services::unavailable(&self.engine),
+            stored_bytes: self.engine.store.stored_bytes(),
+            is_deprecated: &is_deprecated,
+            figures: &[revision, audited],
             checks: &self.all_checks(),
             version: &git_version(),
         };
-        self.metrics.render(&around, |out| self.engine.admission.write_durations(out))
+        self.metrics.render(&around, |out| {
+            self.engine.admission.write_metrics(out);
+            self.engine.authority.write_metrics(out);
+            self.engine.commits.write_metrics(out);
+        })
     }
 }
 

@@ -86,6 +86,11 @@ impl Store {
         self.0.backend.check()
     }
 
+    /// What the state takes on disk.
+    pub fn stored_bytes(&self) -> u64 {
+        self.0.backend.stored_bytes()
+    }
+
     /// Whether there is a state in a directory.
     pub fn is_in(dir: &Path) -> bool {
         dir.join(VERSION_FILE).exists()

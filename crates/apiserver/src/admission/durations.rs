@@ -1,13 +1,13 @@
-//! How long plug-ins take, under upstream's names. A plug-in that has not been asked is not shown.
+//! How long plug-ins take, and both steps over all of them, under upstream's names. What has not been asked is not shown.
 
 use std::{fmt::Write, sync::OnceLock, time::Duration};
 
 use super::Operation;
 use crate::metrics::histogram::Histogram;
 
-const NAME: &str = "apiserver_admission_controller_admission_duration_seconds";
+const OF_PLUGINS: &str = "apiserver_admission_controller_admission_duration_seconds";
+const OF_STEPS: &str = "apiserver_admission_step_admission_duration_seconds";
 const SECONDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
-const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 const STEPS: [&str; 2] = ["admit", "validate"];
 
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,7 @@ pub enum Step {
     Validate,
 }
 
-/// Of one plug-in: by step, operation and whether it refused. Made when there is something to count.
+/// Of one plug-in, or of all: by step, operation and whether it refused. Made when there is something to count.
 #[derive(Debug, Default)]
 pub struct Durations([[[OnceLock<Histogram>; 2]; 4]; 2]);
 
@@ -26,15 +26,23 @@ impl Durations {
         slot.get_or_init(|| Histogram::new(&SECONDS)).observe_duration(elapsed);
     }
 
-    pub fn write(&self, out: &mut String, plugin: &str) {
+    pub fn write_plugin(&self, out: &mut String, plugin: &str) {
+        self.write(out, OF_PLUGINS, &format!("name=\"{plugin}\","));
+    }
+
+    pub fn write_steps(&self, out: &mut String) {
+        let _ = writeln!(out, "# HELP {OF_STEPS} How long all plug-ins took, in seconds.\n# TYPE {OF_STEPS} histogram");
+        self.write(out, OF_STEPS, "");
+    }
+
+    fn write(&self, out: &mut String, name: &str, label: &str) {
         for (step, operations) in STEPS.iter().zip(&self.0) {
-            for (operation, results) in OPERATIONS.iter().zip(operations) {
+            for (operation, results) in Operation::NAMES.iter().zip(operations) {
                 for (rejected, histogram) in [false, true].iter().zip(results) {
                     if let Some(histogram) = histogram.get() {
-                        let labels = format!(
-                            "name=\"{plugin}\",operation=\"{operation}\",rejected=\"{rejected}\",type=\"{step}\""
-                        );
-                        histogram.write(out, NAME, labels);
+                        let labels =
+                            format!("{label}operation=\"{operation}\",rejected=\"{rejected}\",type=\"{step}\"");
+                        histogram.write(out, name, labels);
                     }
                 }
             }
@@ -42,6 +50,8 @@ impl Durations {
     }
 }
 
+/// What stands above the series of all plug-ins.
 pub fn write_head(out: &mut String) {
-    let _ = writeln!(out, "# HELP {NAME} How long an admission plug-in took, in seconds.\n# TYPE {NAME} histogram");
+    let help = "How long an admission plug-in took, in seconds.";
+    let _ = writeln!(out, "# HELP {OF_PLUGINS} {help}\n# TYPE {OF_PLUGINS} histogram");
 }

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::LazyLock};
 use api::resource::Resource;
 use serde_json::{Value as Json, json};
 
-use super::{Request, matching::operation};
+use super::Request;
 use crate::cel::{
     Budget, CONDITIONS_LIMIT, Failure, Program, Value, compile,
     library::access::{Access, Asker, Authorizer, ResourceRequest},
@@ -128,7 +128,7 @@ pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
         "requestResource": plural(request.resource),
         "name": request.name,
         "namespace": request.namespace,
-        "operation": operation(request.operation),
+        "operation": request.operation.name(),
         "userInfo": user_info,
         "dryRun": request.dry_run,
         "options": request.options,

@@ -9,7 +9,7 @@ use api::{
 };
 use serde_json::Value;
 
-use super::{Operation, Request};
+use super::Request;
 use crate::cluster::Cluster;
 
 /// Answers what the registry knows about kinds.
@@ -135,7 +135,7 @@ impl Rule {
     fn matches(&self, request: &Request<'_>, resource: &Resource) -> bool {
         let scope = if resource.scope == Scope::Cluster || is_namespace(resource) { "Cluster" } else { "Namespaced" };
         let holds = |words: &[Box<str>], word: &str| words.iter().any(|known| &**known == "*" || &**known == word);
-        holds(&self.operations, operation(request.operation))
+        holds(&self.operations, request.operation.name())
             && holds(&self.groups, &resource.group)
             && holds(&self.versions, &resource.version)
             && (&*self.scope == "*" || &*self.scope == scope)
@@ -152,15 +152,6 @@ fn covers(pattern: &str, resource: &str, subresource: &str) -> bool {
 
 pub fn is_namespace(resource: &Resource) -> bool {
     resource.group.is_empty() && &*resource.plural == "namespaces"
-}
-
-pub fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
 }
 
 /// An object as another version shows it.

@@ -90,6 +90,15 @@ pub enum Operation {
     Connect,
 }
 
+impl Operation {
+    const NAMES: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+
+    /// As reviews and metrics have it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 impl Request<'_> {
     /// Whether this is about the resource itself, in any version.
     pub fn is_on(&self, group: &str, plural: &str) -> bool {
@@ -128,6 +137,9 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// What it measures itself, in Prometheus' text format.
+    fn write_metrics(&self, _out: &mut String) {}
+
     async fn mutate(&self, _request: &mut Request<'_>, _cluster: &dyn Cluster) -> Result<(), Status> {
         Ok(())
     }
@@ -143,16 +155,25 @@ pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
     /// How long each took; in the order of the plug-ins.
     durations: Vec<Durations>,
+    /// How long all of them took together.
+    steps: Durations,
 }
 
 impl Chain {
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
         let durations = plugins.iter().map(|_| Durations::default()).collect();
-        Self { plugins, durations }
+        Self { plugins, durations, steps: Durations::default() }
     }
 
     /// Lets every plug-in change the object.
     pub async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let started = Instant::now();
+        let result = self.mutate_by_each(request, cluster).await;
+        self.steps.observe(Step::Admit, request.operation, result.is_err(), started.elapsed());
+        result
+    }
+
+    async fn mutate_by_each(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         let mut started = Instant::now();
         for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
             let result = plugin.mutate(request, cluster).await;
@@ -165,6 +186,13 @@ impl Chain {
     }
 
     pub async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let started = Instant::now();
+        let result = self.validate_by_each(request, cluster).await;
+        self.steps.observe(Step::Validate, request.operation, result.is_err(), started.elapsed());
+        result
+    }
+
+    async fn validate_by_each(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         let mut started = Instant::now();
         for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
             let result = plugin.validate(request, cluster).await;
@@ -176,17 +204,21 @@ impl Chain {
         Ok(())
     }
 
-    /// How long the plug-ins took, as metrics.
-    pub fn write_durations(&self, out: &mut String) {
+    /// What was measured here and by the plug-ins.
+    pub fn write_metrics(&self, out: &mut String) {
         durations::write_head(out);
-        self.write_own_durations(out);
+        self.write_durations(out);
+        self.steps.write_steps(out);
+        for plugin in &self.plugins {
+            plugin.write_metrics(out);
+        }
     }
 
-    fn write_own_durations(&self, out: &mut String) {
+    fn write_durations(&self, out: &mut String) {
         for (plugin, durations) in self.plugins.iter().zip(&self.durations) {
-            durations.write(out, plugin.name());
+            durations.write_plugin(out, plugin.name());
             if let Some(inner) = plugin.inner() {
-                inner.write_own_durations(out);
+                inner.write_durations(out);
             }
         }
     }
@@ -202,7 +234,7 @@ pub fn default_chain(
 ) -> Chain {
     let built_in = Chain::new(built_in(&authorizer, &random));
     let policies = policy::ValidatingAdmissionPolicy::new(Arc::clone(&kinds), Arc::clone(&authorizer));
-    let around = webhook::Surroundings { kinds, authorizer, random };
+    let around = webhook::Surroundings { kinds, authorizer, random, calls: Arc::default() };
     Chain::new(vec![
         Box::new(webhook::MutatingWebhooks::new(built_in, around.clone())),
         Box::new(policies),

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use api::status::{Status, Subject};
 use serde_json::Value;
 
-use super::{Operation, Plugin, Request, certificates, elements, matching, service_account, text};
+use super::{Operation, Plugin, Request, certificates, elements, service_account, text};
 use crate::{
     authz::{Authorizer, node},
     cluster::Cluster,
@@ -93,7 +93,7 @@ impl Writer<'_> {
     }
 
     fn operation(&self) -> &'static str {
-        matching::operation(self.request.operation)
+        self.request.operation.name()
     }
 
     fn get_pod(&self, name: &str) -> Result<Arc<Value>, Status> {

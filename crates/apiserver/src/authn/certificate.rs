@@ -1,6 +1,6 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -14,17 +14,37 @@ use x509_cert::{Certificate, der::Decode};
 use super::{Unauthenticated, recent::Recent, with_credential};
 use crate::{
     identity::User,
+    metrics::histogram::Histogram,
     pki::{COMMON_NAME, ORGANIZATION, PkiError, USER_UID, attributes},
 };
 
 /// Certificates of which the judgement is remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// Half an hour to a year.
+const REMAINING_SECONDS: [f64; 14] = [
+    0.0,
+    1_800.0,
+    3_600.0,
+    7_200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
 
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     verifier: Arc<dyn ClientCertVerifier>,
     /// By the leaf as the client shows it: verifying a chain costs more than the rest of a request.
     known: Recent<Known>,
+    /// How long the certificates that were used are still good.
+    remaining: Histogram,
 }
 
 #[derive(Debug)]
@@ -42,7 +62,14 @@ impl ClientCertificates {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|_| PkiError::Crypto("preparing the verification of client certificates"))?;
-        Ok(Self { verifier, known: Recent::new(MAX_REMEMBERED) })
+        Ok(Self { verifier, known: Recent::new(MAX_REMEMBERED), remaining: Histogram::new(&REMAINING_SECONDS) })
+    }
+
+    pub fn write_metrics(&self, out: &mut String) {
+        let name = "apiserver_client_certificate_expiration_seconds";
+        let help = "How long client certificates that were used are still good, in seconds.";
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        self.remaining.write(out, name, "");
     }
 
     /// `None` for a good certificate that names nobody. `chain` is not empty.
@@ -51,6 +78,7 @@ impl ClientCertificates {
         if let Some(known) = self.known.get(&chain[0])
             && (known.from_second..=known.until_second).contains(&now_second)
         {
+            self.remaining.observe_seconds(known.until_second - now_second);
             return Ok(known.user.clone());
         }
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now_second));
@@ -58,6 +86,7 @@ impl ClientCertificates {
             .verify_client_cert(&chain[0], &chain[1..], at)
             .map_err(|error| Unauthenticated(format!("x509: {error}")))?;
         let known = read(&chain[0])?;
+        self.remaining.observe_seconds(known.until_second.saturating_sub(now_second));
         Ok(self.known.insert(&chain[0], known).user.clone())
     }
 }

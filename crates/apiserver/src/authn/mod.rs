@@ -67,6 +67,10 @@ impl Authenticator {
         Ok(Self { clients: ClientCertificates::new(pki.authority_der()?)?, tokens: Tokens::new(pki, config)? })
     }
 
+    pub fn write_metrics(&self, out: &mut String) {
+        self.clients.write_metrics(out);
+    }
+
     /// The user of a request, before impersonation. `peer_certificates` is what the client showed in the
     /// TLS handshake.
     pub fn authenticate(

@@ -168,7 +168,7 @@ impl Engine {
             if gone {
                 addresses::accompany(self, target, &old, &Value::Null, &mut transaction)?;
             }
-            match self.store.commit(transaction).await {
+            match self.commit("delete", &target.resource, transaction).await {
                 Ok(committed) => {
                     let written = Written::saved(&committed, false, Vec::new());
                     return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });

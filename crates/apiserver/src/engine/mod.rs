@@ -7,6 +7,7 @@
 pub mod addresses;
 pub mod allocation;
 pub mod cache;
+pub mod commits;
 mod custom;
 pub mod decode;
 pub mod delete;
@@ -60,6 +61,7 @@ pub struct Engine {
     pub random: Arc<dyn Random>,
     pub decoded: cache::DecodedCache,
     pub definitions: Definitions,
+    pub commits: commits::Commits,
     /// Ends watches, so that the server can end.
     pub stop: CancellationToken,
 }

@@ -57,6 +57,7 @@ pub struct Watcher {
     refusal: Option<Status>,
     bookmarks: bool,
     next_bookmark: Instant,
+    began: Instant,
     deadline: Instant,
     caught_up: u64,
     batch: Vec<Arc<Event>>,
@@ -126,6 +127,7 @@ impl Engine {
             refusal: None,
             bookmarks: options.bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
+            began: now,
             deadline: now + timeout,
             caught_up: 0,
             batch: Vec::new(),
@@ -251,6 +253,7 @@ impl Watcher {
         }
         if self.state.len() == 0 && std::mem::take(&mut self.mark_state_end) {
             write_bookmark(chunk, &self.view, self.caught_up, true);
+            self.running.series().state_told(self.began.elapsed());
         }
     }
 

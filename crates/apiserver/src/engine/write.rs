@@ -4,7 +4,7 @@
 //! kind's strategy has its say, then everything is validated, then validating admission is asked.
 //! A dry run takes the same path and stops before the commit.
 
-use api::{field::FieldErrors, metadata as object_meta, status::Status};
+use api::{field::FieldErrors, metadata as object_meta, resource::Resource, status::Status};
 use serde_json::Value;
 use std::sync::Arc;
 use store::{CommitError, Committed, Durability, Entry, Expect, Operation, Template, Transaction};
@@ -122,7 +122,8 @@ impl Engine {
                 durability: Durability::Durable,
             };
             extend(&mut transaction, beside.clone());
-            match self.commit(transaction, reservation.as_mut()).await {
+            let operation = ("create", &*target.resource);
+            match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
                 Ok(committed) => return Ok(Written::saved(&committed, true, warnings)),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
@@ -172,7 +173,8 @@ impl Engine {
             addresses::accompany(self, target, &old, left, &mut beside)?;
             let mut transaction = replacement(&entry, self.encode(target, document), last, durability);
             extend(&mut transaction, beside);
-            match self.commit(transaction, reservation.as_mut()).await {
+            let operation = ("update", &*target.resource);
+            match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
                 Ok(committed) => return Ok(Written::saved(&committed, false, warnings)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
@@ -282,12 +284,13 @@ impl Engine {
     }
 
     /// What is reserved for the write counts at least until it is done.
-    async fn commit(
+    async fn commit_reserved(
         &self,
+        (operation, resource): (&'static str, &Resource),
         transaction: Transaction,
         reservation: Option<&mut Reservation>,
     ) -> Result<Committed, CommitError> {
-        let commit = self.store.commit(transaction);
+        let commit = self.commit(operation, resource, transaction);
         match reservation {
             Some(reservation) => reservation.spend(commit).await,
             None => commit.await,

@@ -71,6 +71,9 @@ pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     fn handle(self: Arc<Self>, request: Request<RequestBody>, peer: Arc<Peer>) -> Answer;
+
+    /// A connection ended before it was secured.
+    fn handshake_failed(&self) {}
 }
 
 /// Serves until `stop`; then lets requests that are under way finish, within bounds. `patience` is for peers that
@@ -121,7 +124,8 @@ async fn connection(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(patience))?;
-    let stream = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let secured = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.map_err(io::Error::from).flatten();
+    let stream = secured.inspect_err(|_| handler.handshake_failed())?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
     let peer = Arc::new(Peer { address, certificates, user: None });

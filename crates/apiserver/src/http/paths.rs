@@ -14,7 +14,6 @@ use super::{
     render,
 };
 use crate::{
-    metrics,
     openapi::{self, Encoding, SpecVersion},
     server::Server,
 };
@@ -65,7 +64,7 @@ impl Server {
     }
 
     fn render_checks(&self) -> String {
-        metrics::render_checks(&self.all_checks())
+        self.metrics.render_checks(&self.all_checks())
     }
 
     /// Every health check at every endpoint, and whether it passes.
@@ -197,6 +196,7 @@ impl Server {
             if only.is_some_and(|only| only != name) {
                 continue;
             }
+            self.metrics.checked(endpoint, name, result.is_ok());
             found = true;
             match result {
                 _ if excluded.contains(&name) => report.push_str(&format!("[+]{name} excluded: ok\n")),

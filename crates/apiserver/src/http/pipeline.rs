@@ -2,7 +2,12 @@
 //!
 //! authenticate → resolve → authorize → handle → encode. (Admission stands inside the writes, in `engine`.)
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use api::{status::Status, syntax};
 use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
@@ -24,7 +29,7 @@ use crate::{
     authz::{self, Authorizer},
     engine::Target,
     identity::{self, Attributes, User},
-    metrics::requests::Labels,
+    metrics::requests::{Labels, SystemClient},
     server::Server,
 };
 
@@ -60,10 +65,14 @@ impl Handler for Server {
             headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
             self.audit.end(audit, response.status(), self.engine.clock.now());
             let bytes = http_body::Body::size_hint(response.body()).exact();
-            let exists = || self.is_served(&target);
-            self.metrics.requests.series(labels, exists).answered(response.status(), started.elapsed(), bytes);
+            let series = self.metrics.requests.series(labels, || self.is_served(&target));
+            series.answered(SystemClient::of(&parts.headers), response.status(), started.elapsed(), bytes);
             super::compress::response(&parts.headers, &peer, response)
         })
+    }
+
+    fn handshake_failed(&self) {
+        self.metrics.failed_handshakes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -92,9 +101,13 @@ impl Server {
                 // The body first: who sends slowly keeps no place.
                 let body = match asked.verb {
                     "get" | "list" | "watch" => Upload::default(),
-                    _ => self.uploads.read(std::mem::take(body), &user.name).await?,
+                    _ => {
+                        let read = self.uploads.read(std::mem::take(body), &user.name).await;
+                        read.inspect_err(|status| series.refused(status.code))?
+                    }
                 };
-                let place = self.load.place(asked.verb, &user.name).await?;
+                let place = self.load.place(asked.verb, &user.name).await;
+                let place = place.inspect_err(|status| series.refused(status.code))?;
                 let engine = Arc::clone(&self.engine);
                 let headers = parts.headers.clone();
                 let call = Call {

@@ -36,17 +36,15 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
     let mut segments = trimmed.strip_suffix('/').unwrap_or(trimmed).split('/').map(decode);
     let (group, version) = match segments.next().as_deref() {
         Some("api") => (String::new(), segments.next()),
-        Some("apis") => (segments.next().unwrap_or_default(), segments.next()),
+        Some("apis") => match segments.next() {
+            Some(group) if !group.is_empty() => (group, segments.next()),
+            _ => return Target::Path,
+        },
         _ => return Target::Path,
     };
     let Some(version) = version else { return Target::Path };
     let mut rest: Vec<String> = segments.collect();
-    // An empty segment names nothing, but for the namespace that is all of them.
-    let all_namespaces = rest.len() > 2 && rest[0] == "namespaces" && rest[1].is_empty();
-    if rest.is_empty()
-        || version.is_empty()
-        || rest.iter().skip(if all_namespaces { 2 } else { 0 }).take(3).any(String::is_empty)
-    {
+    if rest.is_empty() || version.is_empty() {
         return Target::Path;
     }
     // The deprecated prefix: /api/v1/watch/namespaces/default/pods.
@@ -63,6 +61,10 @@ pub fn resolve(method: &Method, path: &str, query: &Query) -> Target {
         rest.drain(..2);
     } else if rest[0] == "namespaces" && rest.len() > 1 {
         target.namespace = rest[1].clone();
+    }
+    // An empty segment names nothing, but for the namespace that is all of them.
+    if rest.iter().take(3).any(String::is_empty) {
+        return Target::Path;
     }
     let mut rest = rest.into_iter();
     target.resource = rest.next().unwrap_or_default();
@@ -169,6 +171,9 @@ mod tests {
             "/api//pods",
             "/api/v1//pods",
             "/api/v1/namespaces/a//pods",
+            "/api/v1/watch/namespaces/a//pods",
+            "/api/v1/namespaces/a/pods/x//log",
+            "/apis//v1/pods",
             "/",
             "/api",
             "/apis",

@@ -271,7 +271,7 @@ impl Call {
 }
 
 /// The warning to everyone who uses a deprecated version or kind.
-fn deprecation(resource: &Resource) -> Option<String> {
+pub fn deprecation(resource: &Resource) -> Option<String> {
     const BUILT_IN: [(&str, &str); 2] = [
         ("endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
         ("componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),

@@ -26,6 +26,10 @@ impl Histogram {
         self.count(elapsed.as_secs_f64(), nanos);
     }
 
+    pub fn observe_seconds(&self, seconds: u64) {
+        self.count(seconds as f64, seconds.saturating_mul(1_000_000_000));
+    }
+
     pub fn observe_bytes(&self, bytes: u64) {
         self.count(bytes as f64, bytes.saturating_mul(1_000_000_000));
     }
@@ -45,6 +49,14 @@ impl Histogram {
         self.total() == 0
     }
 
+    /// Adds what another one with the same bounds has counted.
+    pub fn merge(&self, other: &Self) {
+        for (count, more) in self.counts.iter().zip(&other.counts) {
+            count.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        self.sum.fetch_add(other.sum.load(Relaxed), Relaxed);
+    }
+
     /// Its lines of the exposition; `labels` without braces.
     pub fn write(&self, out: &mut String, name: &str, labels: impl Display) {
         let labels = labels.to_string();
@@ -60,17 +72,21 @@ impl Histogram {
     }
 }
 
-/// A bound as Prometheus' own library writes it: `0.5`, `1e+06`, `+Inf` (large bounds
-/// are powers of ten). Series must keep their names when
-/// a dashboard is pointed from one server to another.
+/// A bound as Prometheus' own library writes it: `0.5`, `1e+06`, `5e-07`, `+Inf`. Series must keep their names when a
+/// dashboard is pointed from one server to another.
 struct Bound(Option<f64>);
 
 impl Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("+Inf"),
-            Some(bound) if bound >= 1e6 => write!(f, "1e+{:02}", bound.log10().round()),
-            Some(bound) => write!(f, "{bound}"),
+            Some(bound) if bound == 0.0 || (1e-4..1e6).contains(&bound) => write!(f, "{bound}"),
+            Some(bound) => {
+                let text = format!("{bound:e}");
+                let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+                let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+                write!(f, "{digits}e{sign}{exponent:0>2}")
+            }
         }
     }
 }
@@ -90,5 +106,23 @@ mod tests {
         let expect = "sizes_bucket{verb=\"GET\",le=\"1000\"} 2\nsizes_bucket{verb=\"GET\",le=\"1e+06\"} 3\n\
                       sizes_bucket{verb=\"GET\",le=\"+Inf\"} 4\nsizes_sum{verb=\"GET\"} 2002002\nsizes_count{verb=\"GET\"} 4\n";
         assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn bounds_are_written_as_everywhere_else() {
+        for (bound, expect) in [
+            (0.0, "0"),
+            (5e-7, "5e-07"),
+            (0.0005, "0.0005"),
+            (0.512, "0.512"),
+            (604_800.0, "604800"),
+            (1e6, "1e+06"),
+            (1.05e6, "1.05e+06"),
+            (2.592e6, "2.592e+06"),
+            (3.1104e7, "3.1104e+07"),
+            (1e12, "1e+12"),
+        ] {
+            assert_eq!(Bound(Some(bound)).to_string(), expect);
+        }
     }
 }

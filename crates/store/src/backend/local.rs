@@ -41,6 +41,8 @@ enum Request {
 pub(crate) struct Local {
     groups: Groups<Request>,
     segments: Segments,
+    /// The size of the last checkpoint.
+    checkpoint_bytes: Arc<AtomicU64>,
     max_transaction_bytes: usize,
 }
 
@@ -61,6 +63,7 @@ impl Local {
                 .spawn(move || past::load(&view, &segments, checkpointed + 1, max_age))
                 .map_err(spawn_error)?;
         }
+        let checkpoint_bytes = Arc::new(AtomicU64::new(checkpoint_size));
         let mut writer = Writer {
             journal,
             view: Arc::clone(&view),
@@ -73,7 +76,7 @@ impl Local {
                 disk: Arc::clone(&config.disk),
                 threshold: config.checkpoint_bytes,
                 limits: config.history,
-                size: Arc::new(AtomicU64::new(checkpoint_size)),
+                size: Arc::clone(&checkpoint_bytes),
                 journal_bytes: tail_bytes,
                 running: None,
             },
@@ -85,7 +88,8 @@ impl Local {
         };
         let groups = Groups::spawn("store-commit", GroupLimits::default(), weigh, move |group| writer.handle(group))
             .map_err(spawn_error)?;
-        Ok((Self { groups, segments, max_transaction_bytes: config.max_transaction_bytes }, view))
+        let max_transaction_bytes = config.max_transaction_bytes;
+        Ok((Self { groups, segments, checkpoint_bytes, max_transaction_bytes }, view))
     }
 }
 
@@ -101,6 +105,11 @@ impl Backend for Local {
 
     fn check(&self) -> Result<(), JournalError> {
         self.segments.check()
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        let journal: u64 = self.segments.sizes().into_iter().map(|(_, bytes)| bytes).sum();
+        journal + self.checkpoint_bytes.load(Ordering::Acquire)
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -50,6 +50,10 @@ impl Backend for Memory {
         Ok(())
     }
 
+    fn stored_bytes(&self) -> u64 {
+        0
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(async { *self.closed.lock() = true })
     }

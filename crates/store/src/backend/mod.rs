@@ -33,6 +33,9 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// Whether what is committed is kept where it was opened.
     fn check(&self) -> Result<(), JournalError>;
 
+    /// What is kept on disk, in bytes.
+    fn stored_bytes(&self) -> u64;
+
     /// Finishes what was begun; later commits fail with [`CommitError::Closed`].
     fn close(&self) -> Pending<'_, ()>;
 }

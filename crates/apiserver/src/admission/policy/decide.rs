@@ -1,9 +1,12 @@
-//! One policy over one request with one parameter: a pure function.
+//! One policy over one request with one parameter: a pure function, but for the time it says it took.
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::compiled::{Policy, Validation};
 use crate::{
@@ -23,8 +26,17 @@ pub enum Decision {
 pub struct Judged {
     /// One for each validation.
     pub decisions: Vec<Decision>,
+    /// How each of them was reached.
+    pub checks: Vec<Check>,
     /// Keys and values, or why there is none.
     pub annotations: Vec<(String, Result<String, String>)>,
+}
+
+/// How long a validation took, and what went wrong, in the words of upstream's metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    pub elapsed: Duration,
+    pub error_type: &'static str,
 }
 
 pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Judged {
@@ -33,7 +45,7 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Judged {
     };
     match policy.conditions.evaluate(facts) {
         Verdict::Excludes(_) => return Judged::default(),
-        Verdict::Fails(message) => return Judged { decisions: vec![failed(message)], annotations: Vec::new() },
+        Verdict::Fails(message) => return Judged { decisions: vec![failed(message)], ..Judged::default() },
         Verdict::Matches => {}
     }
     let budget = Budget::new(OBJECT_LIMIT);
@@ -48,7 +60,11 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Judged {
     seen.push(("variables", Value::Record(&variables)));
     let mut judged = Judged::default();
     for validation in &policy.validations {
-        let decision = match run(&validation.program, &seen, &budget) {
+        let started = Instant::now();
+        let result = run(&validation.program, &seen, &budget);
+        let error_type = result.as_ref().err().map_or("no_error", Problem::kind);
+        judged.checks.push(Check { elapsed: started.elapsed(), error_type });
+        let decision = match result {
             Ok(Value::Bool(true)) => Decision::Admit,
             Ok(_) => Decision::Deny {
                 message: message(validation, &seen, &budget),
@@ -78,6 +94,16 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Judged {
 enum Problem {
     Compilation(String),
     Evaluation(Failure),
+}
+
+impl Problem {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Compilation(_) => "compile_error",
+            Self::Evaluation(Failure::OutOfBudget | Failure::CallLimit) => "out_of_budget",
+            Self::Evaluation(_) => "invalid_error",
+        }
+    }
 }
 
 fn run<'a>(

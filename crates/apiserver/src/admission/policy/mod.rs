@@ -28,9 +28,10 @@ use super::{
 use crate::{
     authz::Authorizer,
     cluster::{Cluster, Derived},
+    metrics::{histogram::Histogram, labelled::Labelled},
 };
 use compiled::{Binding, Policies, Policy};
-use decide::Decision;
+use decide::{Check, Decision};
 
 pub const POLICIES: &str = "validatingadmissionpolicies.admissionregistration.k8s.io";
 pub const BINDINGS: &str = "validatingadmissionpolicybindings.admissionregistration.k8s.io";
@@ -49,6 +50,9 @@ const EXEMPT: [(&str, &str); 10] = [
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
 ];
 
+/// Upper bounds of what a validation takes, in seconds.
+const CHECK_SECONDS: [f64; 5] = [5e-7, 0.001, 0.01, 0.1, 1.0];
+
 /// Bytes that an audit annotation may have.
 const MAX_AUDIT_BYTES: usize = 10 * 1024;
 
@@ -56,6 +60,7 @@ pub struct ValidatingAdmissionPolicy {
     kinds: Arc<dyn Kinds>,
     authorizer: Arc<dyn Authorizer>,
     policies: Derived<Policies>,
+    checks: Labelled<Histogram>,
 }
 
 impl Debug for ValidatingAdmissionPolicy {
@@ -66,7 +71,12 @@ impl Debug for ValidatingAdmissionPolicy {
 
 impl ValidatingAdmissionPolicy {
     pub fn new(kinds: Arc<dyn Kinds>, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { kinds, authorizer, policies: Derived::new(&[POLICIES, BINDINGS], Policies::compile) }
+        Self {
+            kinds,
+            authorizer,
+            policies: Derived::new(&[POLICIES, BINDINGS], Policies::compile),
+            checks: Labelled::default(),
+        }
     }
 
     /// Asks all policies; the first denial answers the request.
@@ -141,6 +151,9 @@ impl ValidatingAdmissionPolicy {
                 user: request.user,
             };
             let judged = decide::judge(policy, &facts);
+            for (decision, check) in judged.decisions.iter().zip(&judged.checks) {
+                self.count(policy, binding, decision, check);
+            }
             for (index, decision) in judged.decisions.into_iter().enumerate() {
                 outcome.take(policy, binding, index, decision);
             }
@@ -158,12 +171,34 @@ impl ValidatingAdmissionPolicy {
             }
         }
     }
+
+    /// A denial counts once for each thing that is done about it.
+    fn count(&self, policy: &Policy, binding: &Binding, decision: &Decision, check: &Check) {
+        let actions: Vec<String> = match decision {
+            Decision::Admit => vec!["allow".to_owned()],
+            Decision::Deny { .. } => binding.actions.iter().map(|action| action.to_ascii_lowercase()).collect(),
+        };
+        for action in actions {
+            let labels = format_args!(
+                "enforcement_action=\"{action}\",error_type=\"{}\",policy=\"{}\",policy_binding=\"{}\"",
+                check.error_type, policy.name, binding.name
+            );
+            self.checks.observe(labels, &CHECK_SECONDS, check.elapsed);
+        }
+    }
 }
 
 #[async_trait::async_trait]
 impl Plugin for ValidatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionPolicy"
+    }
+
+    fn write_metrics(&self, out: &mut String) {
+        let total = "apiserver_validating_admission_policy_check_total";
+        self.checks.write_totals(out, total, "Validations of policies, by what was done about them.");
+        let duration = "apiserver_validating_admission_policy_check_duration_seconds";
+        self.checks.write(out, duration, "How long validations of policies took, in seconds.");
     }
 
     async fn validate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {

@@ -1,6 +1,7 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: others decide, over HTTPS.
 
 mod address;
+pub mod calls;
 mod client;
 mod configuration;
 mod review;
@@ -20,6 +21,7 @@ use document::{Encoding, patch::json::Patch};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use stdx::Random;
+use tokio::time::Instant;
 
 use super::{
     Chain, Plugin, Request,
@@ -32,6 +34,7 @@ use crate::{
     authz::Authorizer,
     cluster::{Cluster, Derived},
 };
+use calls::{Calls, Outcome};
 use configuration::{MUTATING, VALIDATING, Webhook, Webhooks};
 use review::{Answer, Decision};
 
@@ -54,6 +57,8 @@ pub struct Surroundings {
     pub kinds: Arc<dyn Kinds>,
     pub authorizer: Arc<dyn Authorizer>,
     pub random: Arc<dyn Random>,
+    /// What is measured of both.
+    pub calls: Arc<Calls>,
 }
 
 /// Wraps the plug-ins before it, because they see once more what a webhook has changed.
@@ -77,6 +82,11 @@ impl Plugin for MutatingWebhooks {
 
     fn inner(&self) -> Option<&super::Chain> {
         Some(&self.before)
+    }
+
+    /// Of the validating ones too: a family is told in one piece.
+    fn write_metrics(&self, out: &mut String) {
+        self.around.calls.write(out);
     }
 
     async fn mutate(&self, request: &mut Request<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
@@ -133,6 +143,7 @@ impl Round {
     ) -> Result<(), Status> {
         let Some(matched) = relevant(around, webhook, request, cluster)? else { return Ok(()) };
         let place = format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", self.number);
+        let started = Instant::now();
         let changed = match ask(around, webhook, &matched, true, request, cluster).await {
             Ok(answer) => {
                 answer.note(webhook, request);
@@ -144,6 +155,7 @@ impl Round {
             }
             Err(problem) => Err(problem),
         };
+        around.calls.observe(webhook, "admit", request.operation, Outcome::of_change(&changed), started.elapsed());
         // The patch itself is for audit levels that show bodies, which this server's log does not.
         let noted = json!({
             "configuration": webhook.configuration,
@@ -202,7 +214,11 @@ impl Plugin for ValidatingWebhooks {
             .iter()
             .enumerate()
             .map(async |(index, (webhook, matched))| {
-                (index, webhook, ask(&self.around, webhook, matched, false, asked, cluster).await)
+                let started = Instant::now();
+                let answer = ask(&self.around, webhook, matched, false, asked, cluster).await;
+                let outcome = Outcome::of_answer(&answer);
+                self.around.calls.observe(webhook, "validating", asked.operation, outcome, started.elapsed());
+                (index, webhook, answer)
             })
             .collect();
         let mut answers = Vec::with_capacity(chosen.len());

@@ -140,7 +140,12 @@ impl Kinds for NoOthers {
 }
 
 fn around() -> Surroundings {
-    Surroundings { kinds: Arc::new(NoOthers), authorizer: Arc::new(Anyone), random: Arc::new(SeededRandom::new(1)) }
+    Surroundings {
+        kinds: Arc::new(NoOthers),
+        authorizer: Arc::new(Anyone),
+        random: Arc::new(SeededRandom::new(1)),
+        calls: Arc::default(),
+    }
 }
 
 fn configured(topic: &str, webhooks: &[Value]) -> FixedCluster {
