@@ -74,10 +74,8 @@ struct Tail {
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<Recovered, JournalError> {
     let marked = end::read(disk, dir)?;
     let mut spans = list(disk, dir)?;
-    if marked.is_none() && !accept_loss {
-        let path = if spans.is_empty() { segment_path(dir, 1) } else { dir.join(end::NAME) };
-        let what = if spans.is_empty() { JournalError::Gone } else { JournalError::Unmarked };
-        return Err(what(path));
+    if marked.is_none() && !spans.is_empty() && !accept_loss {
+        return Err(JournalError::Unmarked(dir.join(end::NAME)));
     }
     let unfinished = take_unfinished(disk, dir, &mut spans, accept_loss)?;
     let tail = spans.last().map(|last| Tail::find(disk, dir, last)).transpose()?;
@@ -255,8 +253,12 @@ fn rewrite_last(batches: &Batches, start: u64) -> Result<(), JournalError> {
 }
 
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Span>, JournalError> {
+    let names = match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(JournalError::Gone(dir.to_owned())),
+        names => names.context("list", dir)?,
+    };
     let mut spans = Vec::new();
-    for name in disk.list(dir).context("list", dir)? {
+    for name in names {
         let first = name.strip_suffix(".log").and_then(|digits| digits.parse().ok());
         if let Some(first) = first.filter(|first| segment_path(dir, *first) == dir.join(&name)) {
             let path = dir.join(&name);

@@ -197,6 +197,49 @@ async fn a_webhook_sees_the_request_and_its_words_reach_the_client() {
 }
 
 #[tokio::test]
+async fn a_call_is_measured_by_what_came_of_it() {
+    let hook = Hook::start(|request| match request["object"]["data"]["do"].as_str() {
+        Some("allow") => (200, json!({"allowed": true})),
+        Some("deny") => (200, json!({"allowed": false, "status": {"code": 418}})),
+        _ => (500, json!({})),
+    })
+    .await;
+    let around = around();
+    let plugins = [
+        (VALIDATING, Box::new(ValidatingWebhooks::new(around.clone())) as Box<dyn Plugin>),
+        (MUTATING, Box::new(MutatingWebhooks::new(Chain::default(), around.clone()))),
+    ];
+    for (topic, plugin) in &plugins {
+        for (act, policy) in [("allow", "Fail"), ("deny", "Fail"), ("fail", "Fail"), ("fail", "Ignore")] {
+            let cluster = configured(topic, &[hook.webhook(json!({"failurePolicy": policy}))]);
+            let _ = map(json!({"do": act})).admit(&**plugin, &cluster).await;
+        }
+    }
+    let mut told = String::new();
+    plugins[1].1.write_metrics(&mut told);
+    let name = "name=\"hook.example.com\"";
+    for step in ["admit", "validating"] {
+        for expect in [
+            format!("request_total{{code=\"200\",{name},operation=\"CREATE\",rejected=\"false\",type=\"{step}\"}} 1"),
+            format!("request_total{{code=\"418\",{name},operation=\"CREATE\",rejected=\"true\",type=\"{step}\"}} 1"),
+            format!("request_total{{code=\"503\",{name},operation=\"CREATE\",rejected=\"true\",type=\"{step}\"}} 1"),
+            format!(
+                "rejection_count{{error_type=\"no_error\",{name},operation=\"CREATE\",rejection_code=\"418\",type=\"{step}\"}} 1"
+            ),
+            format!(
+                "rejection_count{{error_type=\"calling_webhook_error\",{name},operation=\"CREATE\",rejection_code=\"503\",type=\"{step}\"}} 1"
+            ),
+            format!("fail_open_count{{{name},type=\"{step}\"}} 1"),
+            format!(
+                "admission_duration_seconds_count{{{name},operation=\"CREATE\",rejected=\"true\",type=\"{step}\"}} 2"
+            ),
+        ] {
+            assert!(told.contains(&format!("apiserver_admission_webhook_{expect}\n")), "{expect}\n{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept() {
     let hook = Hook::allowing().await;
     let cluster = configured(VALIDATING, &[hook.webhook(json!({}))]);
