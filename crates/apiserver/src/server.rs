@@ -108,6 +108,12 @@ fn remedy(error: &store::OpenError) -> &'static str {
     }
 }
 
+/// What a configuration that can work comes to.
+struct Checked {
+    allocation: Allocation,
+    registry: Arc<Registry>,
+}
+
 impl Config {
     /// A server on the loopback, at a port that is free, with everything else as it mostly is.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
@@ -125,15 +131,21 @@ impl Config {
     }
 
     /// Refuses what cannot work before anything is made.
-    fn check(&self) -> Result<Allocation, StartError> {
+    fn check(&self) -> Result<Checked, StartError> {
         let is_name = |name: &str| {
             name.parse::<IpAddr>().is_ok() || syntax::is_dns1123_subdomain(&name.to_ascii_lowercase()).is_empty()
         };
         if let Some(name) = self.advertise.iter().find(|name| !is_name(name)) {
             return Err(StartError::Advertise(name.clone()));
         }
-        Allocation::parse(&self.service_cidr, self.service_node_ports.clone())
-            .ok_or_else(|| StartError::ServiceRange(self.service_cidr.clone()))
+        let allocation = Allocation::parse(&self.service_cidr, self.service_node_ports.clone())
+            .ok_or_else(|| StartError::ServiceRange(self.service_cidr.clone()))?;
+        let registry = Arc::new(crate::rules::complete(registry::registry(&self.runtime_config)));
+        match bootstrap::first_not_served(&registry) {
+            None => Ok(Checked { allocation, registry }),
+            Some(("", version)) => Err(StartError::NotServed(version.to_owned())),
+            Some((group, version)) => Err(StartError::NotServed(format!("{group}/{version}"))),
+        }
     }
 }
 
@@ -178,15 +190,7 @@ pub struct Running {
 impl Server {
     /// Opens the state, writes what every cluster has, and serves.
     pub async fn start(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, StartError> {
-        let allocation = config.check()?;
-        let registry = Arc::new(crate::rules::complete(registry::registry(&config.runtime_config)));
-        if let Some((group, version)) = bootstrap::first_not_served(&registry) {
-            return Err(StartError::NotServed(if group.is_empty() {
-                version.to_owned()
-            } else {
-                format!("{group}/{version}")
-            }));
-        }
+        let checked = config.check()?;
         let listener = TcpListener::bind(config.bind)
             .await
             .map_err(|source| StartError::Listen { address: config.bind, source })?;
@@ -194,10 +198,13 @@ impl Server {
         create_directory(&config.data_dir)?;
         // The state comes first: keys without one are those of a cluster that has lost it.
         let store = open_store(&config, &clock, &random)?;
-        let names =
-            pki::Names { host: host_name(), service_address: allocation.first().into(), extra: names_of(&config) };
+        let names = pki::Names {
+            host: host_name(),
+            service_address: checked.allocation.first().into(),
+            extra: names_of(&config),
+        };
         let pki = Arc::new(Pki::open(&config.data_dir.join("pki"), &names, clock.now())?);
-        let mut running = Self::run(config, Kept { store, pki }, address, (clock, random)).await?;
+        let mut running = Self::run(config, checked, Kept { store, pki }, address, (clock, random)).await?;
         let server = &running.server;
         running.tasks.push(tokio::spawn(renew_certificates(Arc::clone(server))));
         let tls = Arc::new(server.pki.server_config()?);
@@ -214,17 +221,17 @@ impl Server {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Running, StartError> {
-        let address = config.bind;
-        Self::run(config, kept, address, (clock, random)).await
+        let (checked, address) = (config.check()?, config.bind);
+        Self::run(config, checked, kept, address, (clock, random)).await
     }
 
     async fn run(
         config: Config,
+        Checked { allocation, registry }: Checked,
         Kept { store, pki }: Kept,
         address: SocketAddr,
         (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
     ) -> Result<Running, StartError> {
-        let allocation = config.check()?;
         let audit = match &config.audit_log {
             None => Audit::off(Arc::clone(&random)),
             Some(path) => Audit::to_file(path, Arc::clone(&random))
