@@ -52,6 +52,7 @@ pub struct Journal {
     end: EndFile,
     next: u64,
     dropped: Option<Dropped>,
+    was_marked: bool,
     buffer: Vec<u8>,
 }
 
@@ -81,7 +82,8 @@ impl Journal {
         let end = EndFile::create(&*disk, &dir, End { segment: next, offset: SEGMENT_HEADER as u64, next })?;
         let active = Active::create(&*disk, &dir, next, random.next_u64())?;
         let shared = Shared::new(disk, dir, vec![active.span(next)], end.id()?);
-        Ok(Self { shared, segment_bytes, random, active, end, next, dropped: None, buffer: Vec::new() })
+        let (dropped, was_marked, buffer) = (None, true, Vec::new());
+        Ok(Self { shared, segment_bytes, random, active, end, next, dropped, was_marked, buffer })
     }
 
     /// Opens the journal in `config.dir`. A torn tail is cut off; where anything is missing that had been durable,
@@ -113,12 +115,18 @@ impl Journal {
             }
         };
         let shared = Shared::new(disk, dir, spans, end.id()?);
-        Ok(Self { shared, segment_bytes, random, active, end, next, dropped, buffer: Vec::new() })
+        let (was_marked, buffer) = (marked.is_some(), Vec::new());
+        Ok(Self { shared, segment_bytes, random, active, end, next, dropped, was_marked, buffer })
     }
 
     /// What opening cut off, if anything.
     pub fn dropped(&self) -> Option<&Dropped> {
         self.dropped.as_ref()
+    }
+
+    /// Whether it was known how far the journal had been durable; `false` only where a loss was accepted.
+    pub fn was_marked(&self) -> bool {
+        self.was_marked
     }
 
     /// The sequence the next record will get.

@@ -15,6 +15,8 @@ use crate::{
 };
 
 pub(crate) const VERSION_FILE: &str = "version";
+/// What is skipped where it is not known how many revisions were given out: more than a cluster comes to.
+const UNKNOWN_REVISIONS: u64 = 1 << 40;
 const VERSION: &[u8] = b"coracle state 2\n";
 
 /// What was found in the directory.
@@ -80,13 +82,19 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
             what: "it holds a record that is not of a store",
         })?;
     }
-    if let Some(dropped) = journal.dropped().cloned() {
+    let lost = journal.dropped().map_or(0, |dropped| dropped.lost);
+    if let Some(dropped) = journal.dropped() {
         tracing::warn!("{dropped}");
-        if dropped.lost > 0 {
-            replay.ceiling = replay.last_used.max(replay.ceiling) + dropped.lost.saturating_mul(RESERVED_REVISIONS);
-            replay.clean = false;
-            journal.append(&[encode_ceiling(replay.ceiling)])?;
-        }
+    }
+    if !journal.was_marked() {
+        tracing::warn!(dir = %journal_dir.display(), "nothing shows whether records of the journal are lost");
+    }
+    // Each of the records that are lost may have reserved more revisions.
+    let skipped = if journal.was_marked() { lost.saturating_mul(RESERVED_REVISIONS) } else { UNKNOWN_REVISIONS };
+    if skipped > 0 {
+        replay.ceiling = replay.last_used.max(replay.ceiling).saturating_add(skipped);
+        replay.clean = false;
+        journal.append(&[encode_ceiling(replay.ceiling)])?;
     }
     let (state, history) = replay.finish();
     Ok(Opened { lock, journal, state, history, checkpointed, checkpoint_size, tail_bytes })

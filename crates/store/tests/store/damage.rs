@@ -59,6 +59,31 @@ async fn a_cut_or_flipped_end_of_the_journal_is_refused_until_its_loss_is_accept
     }
 }
 
+/// Where the mark of the end is lost, so is what shows that records are, and how many.
+#[tokio::test]
+async fn no_revision_is_used_again_after_a_loss_that_nothing_shows() {
+    let disk = SimulatedDisk::new(1);
+    let store = Store::open(small(&disk)).unwrap();
+    commit(&store, vec![put("pods/kept", "1")]).await.unwrap();
+    let path = last_segment(&disk);
+    let kept = content(&disk, &path);
+    for _ in 0..10 {
+        commit(&store, vec![put("pods/lost", "1")]).await.unwrap();
+    }
+    let revision = store.revision();
+    store.close().await;
+    disk.edit(&path, |content| content.clone_from(&kept));
+    disk.remove(&path.with_file_name("end")).unwrap();
+    let error = Store::open(small(&disk)).unwrap_err();
+    assert!(error.is_lost_end(), "{error}");
+    let store = Store::open(Config { accept_loss: true, ..small(&disk) }).unwrap();
+    assert!(store.snapshot().get("pods/lost").is_none());
+    let next = commit(&store, vec![put("pods/next", "1")]).await.unwrap().revision;
+    assert!(next > revision + 1_000_000_000, "{next}");
+    disk.kill();
+    assert!(Store::open(small(&disk)).unwrap().revision() >= next);
+}
+
 #[tokio::test]
 async fn files_that_are_missing_are_missed() {
     let disk = SimulatedDisk::new(1);
