@@ -93,7 +93,8 @@ impl LabelSelector {
         equalities(labels).map(Self::of)
     }
 
-    fn of(mut requirements: Vec<Requirement>) -> Self {
+    /// All of these requirements, in any order.
+    pub fn of(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Self { requirements, nothing: false }
     }

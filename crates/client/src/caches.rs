@@ -9,7 +9,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     Cache, Change, Key, Kind, Requests,
     cache::Subscription,
-    objects::{Deployment, Object, Pod, ReplicaSet},
+    objects::{Deployment, Node, Object, Pod, ReplicaSet},
     reflector,
 };
 
@@ -106,6 +106,7 @@ kinds! {
     pods: Pod,
     replica_sets: ReplicaSet,
     deployments: Deployment,
+    nodes: Node,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

@@ -4,11 +4,14 @@
 //! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
 pub mod meta;
+pub mod node;
+pub mod node_selector;
 pub mod parts;
 pub mod pod;
 pub mod workload;
 
 pub use meta::{Condition, Labels, Meta, OwnerReference};
+pub use node::Node;
 pub use pod::Pod;
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 
