@@ -9,7 +9,10 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     Cache, Change, Key, Kind, Requests,
     cache::Subscription,
-    objects::{Deployment, Node, Object, Pod, ReplicaSet},
+    objects::{
+        ControllerRevision, DaemonSet, Deployment, Node, Object, PersistentVolumeClaim, Pod, PodDisruptionBudget,
+        ReplicaSet, ReplicationController, StatefulSet,
+    },
     reflector,
 };
 
@@ -107,6 +110,12 @@ kinds! {
     replica_sets: ReplicaSet,
     deployments: Deployment,
     nodes: Node,
+    replication_controllers: ReplicationController,
+    stateful_sets: StatefulSet,
+    daemon_sets: DaemonSet,
+    controller_revisions: ControllerRevision,
+    persistent_volume_claims: PersistentVolumeClaim,
+    pod_disruption_budgets: PodDisruptionBudget,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

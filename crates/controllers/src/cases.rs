@@ -15,9 +15,11 @@ use crate::{
     driver::{Controller, Failure, Turn},
     plan::{Action, Plan},
     replica_set::ReplicaSets,
+    replication_controller::ReplicationControllers,
 };
 
-const CONTROLLERS: &[(&str, &dyn Controller)] = &[("deployment", &Deployments), ("replica_set", &ReplicaSets)];
+const CONTROLLERS: &[(&str, &dyn Controller)] =
+    &[("deployment", &Deployments), ("replica_set", &ReplicaSets), ("replication_controller", &ReplicationControllers)];
 
 #[test]
 fn every_case_is_decided_as_it_says() {
@@ -71,6 +73,7 @@ fn decide(controller: &dyn Controller, case: &Value) -> Value {
     let failure = case.get("failure").map(|failure| Failure {
         verb: "create",
         resource: failure["resource"].as_str().unwrap().to_owned(),
+        reason: "Forbidden".into(),
         message: failure["message"].as_str().unwrap().to_owned(),
     });
     let turn = Turn { now: case["now"].as_str().expect("a time").parse().unwrap(), failure };
@@ -85,7 +88,16 @@ fn shown(plan: &Plan) -> Value {
     }
 }
 
+/// An action; where it is told in words of its own, with them.
 fn action(action: &Action) -> Value {
+    let Action::Told { action: told, done, failed } = action else { return plain(action) };
+    let mut shown = plain(told);
+    shown["told"] = format!("{}: {}", done.reason, done.message).into();
+    shown["or_told"] = format!("{}: {}", failed.reason, failed.message).into();
+    shown
+}
+
+fn plain(action: &Action) -> Value {
     let at = |kind: &client::Kind, key: &Key| format!("{} {key}", kind.plural);
     match action {
         Action::Create { kind, object, .. } => json!({"create": kind.plural, "object": object}),
@@ -97,6 +109,7 @@ fn action(action: &Action) -> Value {
             None => json!({"delete": at(kind, key)}),
             Some(how) => json!({"delete": at(kind, key), "propagation": propagation(how)}),
         },
+        Action::Told { action, .. } => plain(action),
         Action::Event(event) => json!({
             "event": event.reason, "about": at(&event.about.kind, &event.about.key), "message": event.message,
         }),

@@ -21,10 +21,9 @@ use client::{
 use serde_json::json;
 
 use crate::{
-    claim::claim,
+    claim::{claim, concerned, owner_of, takers},
     driver::{Controller, Turn},
     plan::{Action, Event, Plan, Reference, precondition},
-    replicas::owner_of,
 };
 use revision::Revisions;
 use rollout::Resize;
@@ -55,12 +54,8 @@ impl Controller for Deployments {
         match changes {
             Changes::Deployment(changes) => changes.iter().for_each(|change| add(change.key.clone())),
             Changes::ReplicaSet(changes) => {
-                for meta in changes.iter().flat_map(|change| change.states()).map(|set| set.meta()) {
-                    match meta.controller() {
-                        Some(_) => owner_of::<Deployment>(meta).into_iter().for_each(&mut *add),
-                        None => takers(caches, meta).for_each(&mut *add),
-                    }
-                }
+                let takers = |orphan: &Meta| takers(&caches.deployments, orphan, |taker| &taker.spec.selector.parsed);
+                concerned::<Deployment, _>(changes, &takers, add);
             }
             // A deployment that recreates waits for the last of its old pods to go.
             Changes::Pod(changes) => {
@@ -70,6 +65,7 @@ impl Controller for Deployments {
                     owner_of::<Deployment>(set.meta()).into_iter().for_each(&mut *add);
                 }
             }
+            _ => {}
         }
     }
 
@@ -96,13 +92,6 @@ impl Controller for Deployments {
         scene.tell_status(&mut plan);
         plan
     }
-}
-
-/// The deployments that would take on a set without an owner.
-fn takers<'a>(caches: &Caches, orphan: &'a Meta) -> impl Iterator<Item = Key> + 'a {
-    let deployments = caches.deployments.in_namespace(&orphan.namespace);
-    let matching = |deployment: &Arc<Deployment>| orphan.labels.are_matched_by(&deployment.spec.selector.parsed);
-    deployments.into_iter().filter(matching).map(|deployment| deployment.key())
 }
 
 impl Scene<'_> {

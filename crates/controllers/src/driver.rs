@@ -46,12 +46,14 @@ pub struct Failure {
     pub verb: &'static str,
     /// The plural name of the kind it was tried on.
     pub resource: String,
+    /// The server's word for why: `AlreadyExists`.
+    pub reason: Box<str>,
     pub message: String,
 }
 
 impl Failure {
     fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
-        Self { verb, resource: kind.plural.to_string(), message: error.to_string() }
+        Self { verb, resource: kind.plural.to_string(), reason: error.reason().into(), message: error.to_string() }
     }
 }
 
@@ -150,6 +152,18 @@ impl Shell {
             Action::Event(event) => {
                 self.recorder.record(event.clone());
                 return Ok(());
+            }
+            Action::Told { action, done, failed } => {
+                let result = Box::pin(self.act(action)).await;
+                match &result {
+                    Ok(()) => self.recorder.record(done.clone()),
+                    Err(failure) if *failure.reason == *"AlreadyExists" => {}
+                    Err(failure) => {
+                        let message = format!("{} {}", failed.message, failure.message);
+                        self.recorder.record(Event { message, ..failed.clone() });
+                    }
+                }
+                return result;
             }
             Action::Create { kind, namespace, object, tell } => {
                 let result = self.create(kind, namespace, object).await;

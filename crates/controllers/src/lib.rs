@@ -16,6 +16,7 @@ pub mod deployment;
 mod pods;
 pub mod replica_set;
 mod replicas;
+pub mod replication_controller;
 
 use std::sync::Arc;
 
@@ -36,7 +37,11 @@ pub fn start(
     (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let all: [Arc<dyn Controller>; 2] = [Arc::new(replica_set::ReplicaSets), Arc::new(deployment::Deployments)];
+    let all: Vec<Arc<dyn Controller>> = vec![
+        Arc::new(replica_set::ReplicaSets),
+        Arc::new(deployment::Deployments),
+        Arc::new(replication_controller::ReplicationControllers),
+    ];
     for controller in all {
         let requests = Requests::new(connect(controller.account()), MANAGER);
         let (recorder, writing) = recorder::Recorder::new(requests.clone(), controller.name(), Arc::clone(clock));

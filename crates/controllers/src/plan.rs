@@ -42,6 +42,13 @@ pub enum Action {
         options: DeleteOptions,
         tell: Option<Reference>,
     },
+    /// An action that is told in words of its own: `done` once it went well, `failed` with the reason at its end. What is
+    /// there already is no news.
+    Told {
+        action: Box<Action>,
+        done: Event,
+        failed: Event,
+    },
     Event(Event),
 }
 

@@ -1,17 +1,16 @@
 //! ReplicaSets: so many pods like a template, whoever makes them.
 
-use std::sync::Arc;
-
 use client::{
     Caches, Key,
     caches::{Changes, Topic},
-    objects::{Meta, Object, Pod, ReplicaSet},
+    objects::{Meta, ReplicaSet},
 };
 
 use crate::{
+    claim::{concerned, takers},
     driver::{Controller, Turn},
     plan::Plan,
-    replicas::{self, Wanted, owner_of},
+    replicas::{self, Wanted, related},
 };
 
 pub struct ReplicaSets;
@@ -29,12 +28,8 @@ impl Controller for ReplicaSets {
         match changes {
             Changes::ReplicaSet(changes) => changes.iter().for_each(|change| add(change.key.clone())),
             Changes::Pod(changes) => {
-                for meta in changes.iter().flat_map(|change| change.states()).map(|pod| pod.meta()) {
-                    match meta.controller() {
-                        Some(_) => owner_of::<ReplicaSet>(meta).into_iter().for_each(&mut *add),
-                        None => takers(caches, meta).for_each(&mut *add),
-                    }
-                }
+                let takers = |orphan: &Meta| takers(&caches.replica_sets, orphan, |set| &set.spec.selector);
+                concerned::<ReplicaSet, _>(changes, &takers, add);
             }
             _ => {}
         }
@@ -49,23 +44,9 @@ impl Controller for ReplicaSets {
             template: &set.spec.template,
             min_ready_seconds: set.spec.min_ready_seconds,
             status: &set.status,
-            related: &|| related(caches, &set),
+            counts_terminating: true,
+            related: &|| related(&caches.replica_sets, &set, &caches.pods),
         };
         replicas::reconcile(&wanted, caches, turn)
     }
-}
-
-/// The sets that would take on a pod without an owner.
-fn takers<'a>(caches: &Caches, orphan: &'a Meta) -> impl Iterator<Item = Key> + 'a {
-    let sets = caches.replica_sets.in_namespace(&orphan.namespace);
-    sets.into_iter().filter(|set| orphan.labels.are_matched_by(&set.spec.selector)).map(|set| set.key())
-}
-
-/// The pods of all sets that have this one's owner: the old and new pods of one deployment.
-fn related(caches: &Caches, set: &Arc<ReplicaSet>) -> Vec<Arc<Pod>> {
-    let siblings = match set.metadata.controller() {
-        Some(owner) => caches.replica_sets.owned_by(&owner.uid),
-        None => vec![Arc::clone(set)],
-    };
-    siblings.iter().flat_map(|sibling| caches.pods.owned_by(&sibling.metadata.uid)).collect()
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use api::selector::LabelSelector;
 use client::{
-    Caches,
-    objects::{Condition, Meta, Object, Pod, ReplicaSetStatus},
+    Cache, Caches,
+    objects::{Condition, Object, Pod, ReplicaSetStatus},
     requests::DeleteOptions,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -29,8 +29,19 @@ pub struct Wanted<'a, T> {
     pub template: &'a Value,
     pub min_ready_seconds: i32,
     pub status: &'a ReplicaSetStatus,
+    /// Whether the status also tells of the pods that are on their way out.
+    pub counts_terminating: bool,
     /// Pods of other owners that serve the same purpose.
     pub related: &'a dyn Fn() -> Vec<Arc<Pod>>,
+}
+
+/// The pods of all sets that have this one's owner: the old and new pods of one deployment.
+pub fn related<T: Object>(sets: &Cache<T>, set: &Arc<T>, pods: &Cache<Pod>) -> Vec<Arc<Pod>> {
+    let siblings = match set.meta().controller() {
+        Some(owner) => sets.owned_by(&owner.uid),
+        None => vec![Arc::clone(set)],
+    };
+    siblings.iter().flat_map(|sibling| pods.owned_by(&sibling.meta().uid)).collect()
 }
 
 pub fn reconcile<T: Object>(wanted: &Wanted<'_, T>, caches: &Caches, turn: &Turn) -> Plan {
@@ -81,7 +92,7 @@ fn status<T: Object>(wanted: &Wanted<'_, T>, active: &[Arc<Pod>], ending: usize,
         fully_labeled_replicas: count(&|pod| pod.metadata.labels.are_matched_by(&template)),
         ready_replicas: count(&|pod| pod.is_ready()),
         available_replicas: count(&|pod| pod.is_available(wanted.min_ready_seconds, turn.now)),
-        terminating_replicas: Some(narrow(ending)),
+        terminating_replicas: wanted.counts_terminating.then(|| narrow(ending)),
         conditions: conditions(wanted, active.len(), turn),
     }
 }
@@ -122,14 +133,6 @@ pub fn next_available(pods: &[Arc<Pod>], min_ready_seconds: i32, now: Timestamp)
         .min()
 }
 
-fn narrow(count: usize) -> i32 {
+pub fn narrow(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-/// The object's manager, if that is of this kind.
-pub fn owner_of<T: Object>(meta: &Meta) -> Option<client::Key> {
-    let owner = meta.controller()?;
-    let kind = T::KIND;
-    (*owner.kind == *kind.kind && *owner.api_version == *kind.api_version())
-        .then(|| client::Key::new(&meta.namespace, &owner.name))
 }

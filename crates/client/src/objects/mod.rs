@@ -3,16 +3,22 @@
 //! A process is to hold fifty thousand pods, of each of which most is nobody's business here. Views are read, never
 //! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
+pub mod apps;
 pub mod meta;
 pub mod node;
 pub mod node_selector;
 pub mod parts;
 pub mod pod;
+pub mod policy;
+pub mod volume;
 pub mod workload;
 
+pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
 pub use meta::{Condition, Labels, Meta, OwnerReference};
 pub use node::Node;
 pub use pod::Pod;
+pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+pub use volume::PersistentVolumeClaim;
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 
 use std::{ops::Deref, sync::Arc};

@@ -6,6 +6,13 @@ use serde::Deserialize;
 
 use super::Node;
 
+/// `spec.affinity.nodeAffinity`, as far as it is required.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeAffinity {
+    pub required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+}
+
 /// Alternatives, of which one must hold: `nodeSelectorTerms`. Without any it matches no node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Written")]

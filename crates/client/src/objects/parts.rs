@@ -9,11 +9,17 @@ pub(crate) fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lab
     LabelSelector::from_object(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// A label selector as it is written, to be handed on, and parsed.
-#[derive(Debug, Clone, Default)]
+/// A label selector as it is written, to be handed on, and parsed. One that is absent selects nothing.
+#[derive(Debug, Clone)]
 pub struct Selector {
     pub written: Value,
     pub parsed: LabelSelector,
+}
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self { written: Value::Null, parsed: LabelSelector::nothing() }
+    }
 }
 
 impl<'de> Deserialize<'de> for Selector {

@@ -1,9 +1,9 @@
 //! Pods.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::{Condition, Meta, Object};
+use super::{Condition, Meta, Object, node_selector::NodeAffinity};
 use crate::Kind;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,6 +36,50 @@ impl Object for Pod {
 pub struct PodSpec {
     /// Empty until the pod is bound.
     pub node_name: Box<str>,
+    /// The node whose name the pod's affinity asks for, as a DaemonSet's does.
+    #[serde(rename = "affinity", deserialize_with = "pinned_to")]
+    pub pinned_to: Box<str>,
+    /// The volumes that are claims.
+    #[serde(rename = "volumes", deserialize_with = "claims")]
+    pub claims: Box<[ClaimVolume]>,
+}
+
+/// A volume of a pod that is a PersistentVolumeClaim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimVolume {
+    pub volume: Box<str>,
+    pub claim: Box<str>,
+}
+
+fn pinned_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Affinity {
+        node_affinity: Option<NodeAffinity>,
+    }
+    let affinity = Option::<Affinity>::deserialize(deserializer)?.unwrap_or_default();
+    let required =
+        affinity.node_affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
+    let required = required.unwrap_or_default();
+    Ok(required.terms().iter().find_map(|term| term.only_name()).unwrap_or_default().into())
+}
+
+fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Volume {
+        name: Box<str>,
+        persistent_volume_claim: Option<Claim>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Claim {
+        claim_name: Box<str>,
+    }
+    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
+    let claim =
+        |volume: Volume| Some(ClaimVolume { volume: volume.name, claim: volume.persistent_volume_claim?.claim_name });
+    Ok(volumes.into_iter().filter_map(claim).collect())
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

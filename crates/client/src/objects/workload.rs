@@ -22,6 +22,8 @@ macro_rules! object {
     )*};
 }
 
+pub(crate) use object;
+
 object! {
     Deployment: namespaced("apps", "v1", "Deployment", "deployments");
     ReplicaSet: namespaced("apps", "v1", "ReplicaSet", "replicasets");
