@@ -16,10 +16,15 @@ use crate::{
     plan::{Action, Plan},
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
+    stateful_set::StatefulSets,
 };
 
-const CONTROLLERS: &[(&str, &dyn Controller)] =
-    &[("deployment", &Deployments), ("replica_set", &ReplicaSets), ("replication_controller", &ReplicationControllers)];
+const CONTROLLERS: &[(&str, &dyn Controller)] = &[
+    ("deployment", &Deployments),
+    ("replica_set", &ReplicaSets),
+    ("replication_controller", &ReplicationControllers),
+    ("stateful_set", &StatefulSets),
+];
 
 #[test]
 fn every_case_is_decided_as_it_says() {

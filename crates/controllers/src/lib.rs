@@ -17,6 +17,9 @@ mod pods;
 pub mod replica_set;
 mod replicas;
 pub mod replication_controller;
+mod revisions;
+pub mod stateful_set;
+mod template_hash;
 
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ pub fn start(
         Arc::new(replica_set::ReplicaSets),
         Arc::new(deployment::Deployments),
         Arc::new(replication_controller::ReplicationControllers),
+        Arc::new(stateful_set::StatefulSets),
     ];
     for controller in all {
         let requests = Requests::new(connect(controller.account()), MANAGER);
