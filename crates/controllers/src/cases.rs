@@ -1,8 +1,8 @@
 //! Golden cases: what a controller decides, as data. Adding one needs no Rust.
 //!
 //! Every file `cases/<controller>/<name>.yaml` has a `state` (the objects that are known), the `key` that is looked at,
-//! `now`, where it matters a `failure` of the plan before, and what is expected: `steps`, each a list of actions, and
-//! `again_ms`. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
+//! `now`, where it matters a `failure` of the plan before and what was `attempted` at which times, and what is expected:
+//! `steps`, each a list of actions, `again_ms`, and the `attempts` that are not to be repeated too soon. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
 
 use std::{fs, path::PathBuf};
 
@@ -11,6 +11,8 @@ use document::{Encoding, decode, yaml};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    attempts::AttemptsByKey,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     driver::{Controller, Failure, Turn},
     plan::{Action, Plan},
@@ -24,6 +26,7 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("replica_set", &ReplicaSets),
     ("replication_controller", &ReplicationControllers),
     ("stateful_set", &StatefulSets),
+    ("daemon_set", &DaemonSets),
 ];
 
 #[test]
@@ -61,7 +64,7 @@ fn every_case_is_decided_as_it_says() {
 
 fn expected(case: &Value) -> Value {
     let mut expected = Map::new();
-    for field in ["steps", "again_ms"] {
+    for field in ["steps", "again_ms", "attempts"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.to_owned(), value.clone());
         }
@@ -81,16 +84,26 @@ fn decide(controller: &dyn Controller, case: &Value) -> Value {
         reason: "Forbidden".into(),
         message: failure["message"].as_str().unwrap().to_owned(),
     });
-    let turn = Turn { now: case["now"].as_str().expect("a time").parse().unwrap(), failure };
-    shown(&controller.reconcile(&caches, &Key::new(namespace, name), &turn))
+    let key = Key::new(namespace, name);
+    let mut attempts = AttemptsByKey::default();
+    for (at, tried) in case["attempted"].as_object().into_iter().flatten() {
+        attempts.note(&key, &[tried.as_str().unwrap().into()], at.parse().unwrap());
+    }
+    let turn =
+        Turn { now: case["now"].as_str().expect("a time").parse().unwrap(), failure, attempts: attempts.of(&key) };
+    shown(&controller.reconcile(&caches, &key, &turn))
 }
 
 fn shown(plan: &Plan) -> Value {
     let steps: Vec<Value> = plan.steps.iter().map(|step| step.iter().map(action).collect()).collect();
-    match plan.again_after {
-        None => json!({ "steps": steps }),
-        Some(wait) => json!({ "steps": steps, "again_ms": u64::try_from(wait.as_millis()).unwrap() }),
+    let mut shown = json!({ "steps": steps });
+    if let Some(wait) = plan.again_after {
+        shown["again_ms"] = u64::try_from(wait.as_millis()).unwrap().into();
     }
+    if !plan.attempts.is_empty() {
+        shown["attempts"] = plan.attempts.iter().map(|name| &**name).collect();
+    }
+    shown
 }
 
 /// An action; where it is told in words of its own, with them.

@@ -13,11 +13,13 @@ use client::{
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
 use stdx::{Clock, Random};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 use crate::{
+    attempts::{Attempts, AttemptsByKey},
     plan::{Action, Event, Plan},
     recorder::Recorder,
 };
@@ -37,6 +39,8 @@ pub struct Turn {
     pub now: Timestamp,
     /// Why the last plan for this key was not carried out, if it was not.
     pub failure: Option<Failure>,
+    /// What earlier plans for this key tried that must not be tried again too soon.
+    pub attempts: Attempts,
 }
 
 /// An action the server refused.
@@ -94,9 +98,10 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     let subscriptions: Vec<AnySubscription> =
         topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
     let queue = WorkQueue::default();
+    let attempts = Arc::default();
     let mut tasks = JoinSet::new();
     for _ in 0..WORKERS {
-        tasks.spawn(work(Arc::clone(&controller), shell.clone(), queue.clone()));
+        tasks.spawn(work(Arc::clone(&controller), shell.clone(), queue.clone(), Arc::clone(&attempts)));
     }
     loop {
         for subscription in &subscriptions {
@@ -107,11 +112,17 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     }
 }
 
-async fn work(controller: Arc<dyn Controller>, shell: Shell, queue: WorkQueue<Key>) {
+async fn work(
+    controller: Arc<dyn Controller>,
+    shell: Shell,
+    queue: WorkQueue<Key>,
+    attempts: Arc<Mutex<AttemptsByKey>>,
+) {
     loop {
         let key = queue.next().await;
-        let mut turn = Turn { now: shell.clock.now(), failure: None };
+        let mut turn = Turn { now: shell.clock.now(), failure: None, attempts: attempts.lock().of(&key) };
         let plan = controller.reconcile(&shell.caches, &key, &turn);
+        attempts.lock().note(&key, &plan.attempts, turn.now);
         match shell.carry_out(&plan).await {
             Ok(()) => queue.forget_failures(&key),
             Err(failure) => {

@@ -5,6 +5,7 @@
 //!
 //! Not here: scheduling, and anything on a node.
 
+pub mod attempts;
 #[cfg(test)]
 mod cases;
 pub mod driver;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod recorder;
 
 mod claim;
+pub mod daemon_set;
 pub mod deployment;
 mod pods;
 pub mod replica_set;
@@ -45,6 +47,7 @@ pub fn start(
         Arc::new(deployment::Deployments),
         Arc::new(replication_controller::ReplicationControllers),
         Arc::new(stateful_set::StatefulSets),
+        Arc::new(daemon_set::DaemonSets),
     ];
     for controller in all {
         let requests = Requests::new(connect(controller.account()), MANAGER);

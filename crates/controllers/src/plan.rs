@@ -17,6 +17,9 @@ pub struct Plan {
     pub steps: Vec<Vec<Action>>,
     /// When to look again if nothing changes until then.
     pub again_after: Option<Duration>,
+    /// What is tried in this plan and, should it have to be tried again, only after a growing while
+    /// ([`crate::attempts::Attempts`]).
+    pub attempts: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

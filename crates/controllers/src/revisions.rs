@@ -36,7 +36,7 @@ pub enum Present {
     /// It is this revision's.
     Is(Arc<ControllerRevision>),
     /// This has to be written first; with the number of collisions of names if that has grown.
-    ToWrite(Action, Option<i32>),
+    ToWrite(Box<Action>, Option<i32>),
 }
 
 /// Sorts by number, the latest last.
@@ -58,7 +58,7 @@ impl Subject<'_> {
         let next = revisions.last().map_or(0, |latest| latest.revision) + 1;
         match revisions.iter().rev().find(|revision| self.is_of(revision)) {
             Some(found) if found.revision + 1 == next => Present::Is(Arc::clone(found)),
-            Some(found) => Present::ToWrite(renumbered(found, next), None),
+            Some(found) => Present::ToWrite(Box::new(renumbered(found, next)), None),
             None => self.create(next, caches),
         }
     }
@@ -91,20 +91,19 @@ impl Subject<'_> {
         });
         let grown = (collisions != self.collision_count).then_some(collisions);
         let create = Action::Create { kind: ControllerRevision::KIND, namespace: namespace.into(), object, tell: None };
-        Present::ToWrite(create, grown)
+        Present::ToWrite(Box::new(create), grown)
     }
 }
 
-/// Revisions beyond the history that is to be kept, the oldest first. Those that something still is of do not count.
-pub fn surplus(
-    revisions: &[Arc<ControllerRevision>],
+/// Of these revisions, the oldest first, those beyond the history that is to be kept.
+pub fn surplus<'r>(
+    revisions: impl Iterator<Item = &'r Arc<ControllerRevision>>,
+    length: usize,
     limit: Option<i32>,
-    is_live: impl Fn(&ControllerRevision) -> bool,
 ) -> Vec<Action> {
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Vec::new() };
-    let history: Vec<_> = revisions.iter().filter(|revision| !is_live(revision)).collect();
-    let surplus = history.len().saturating_sub(limit);
-    history.into_iter().take(surplus).filter(|old| !old.metadata.is_being_deleted()).map(|old| delete(old)).collect()
+    let surplus = revisions.take(length.saturating_sub(limit));
+    surplus.filter(|old| !old.metadata.is_being_deleted()).map(|old| delete(old)).collect()
 }
 
 /// The template that a revision holds.

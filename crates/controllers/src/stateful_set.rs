@@ -143,7 +143,7 @@ fn present_revision(
         Present::Is(revision) => Some(revision),
         Present::ToWrite(_, _) if set.metadata.is_being_deleted() => None,
         Present::ToWrite(action, collisions) => {
-            plan.then(vec![action]);
+            plan.then(vec![*action]);
             if collisions.is_some() {
                 let status = StatefulSetStatus { collision_count: collisions, ..set.status.clone() };
                 plan.then(vec![status_patch(set, &set.status, &status)]);
@@ -196,12 +196,13 @@ impl Scene<'_> {
     }
 
     fn surplus_history(&self, history: &[Arc<ControllerRevision>]) -> Vec<crate::plan::Action> {
-        revisions::surplus(history, self.set.spec.revision_history_limit, |revision| {
-            let name = &*revision.metadata.name;
+        let is_live = |name: &str| {
             *name == *self.current.name
                 || *name == *self.update.name
                 || self.pods.values().any(|pod| pod.metadata.labels.get(REVISION_LABEL) == Some(name))
-        })
+        };
+        let past: Vec<_> = history.iter().filter(|revision| !is_live(&revision.metadata.name)).collect();
+        revisions::surplus(past.iter().copied(), past.len(), self.set.spec.revision_history_limit)
     }
 
     fn is_available(&self, pod: &Pod) -> bool {
