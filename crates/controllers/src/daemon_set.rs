@@ -199,7 +199,8 @@ fn places(set: &DaemonSet, caches: &Caches, pods: &[Arc<Pod>]) -> BTreeMap<Box<s
     for pod in pods {
         let node = if pod.spec.node_name.is_empty() { &pod.spec.pinned_to } else { &pod.spec.node_name };
         // One that is over and about to be gone is no longer this controller's business.
-        if !node.is_empty() && !(pod.is_over() && pod.metadata.is_being_deleted()) {
+        let is_gone = pod.is_over() && pod.metadata.is_being_deleted();
+        if !node.is_empty() && !is_gone {
             places.entry(node.clone()).or_default().pods.push(Arc::clone(pod));
         }
     }
