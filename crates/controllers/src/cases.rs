@@ -1,8 +1,9 @@
 //! Golden cases: what a controller decides, as data. Adding one needs no Rust.
 //!
 //! Every file `cases/<controller>/<name>.yaml` has a `state` (the objects that are known), the `key` that is looked at,
-//! `now`, where it matters a `failure` of the plan before and what was `attempted` at which times, and what is expected:
-//! `steps`, each a list of actions, `again_ms`, and the `attempts` that are not to be repeated too soon. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
+//! `now`, where it matters a `failure` of the plan before and what was `attempted` at which times and `found` when it was looked
+//! up, and what is expected: `steps`, each a list of actions, `again_ms`, the `attempts` that are not to be repeated too
+//! soon, and the `lookups` without which nothing can be decided. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
 
 use std::{fs, path::PathBuf};
 
@@ -14,7 +15,9 @@ use crate::{
     attempts::AttemptsByKey,
     daemon_set::DaemonSets,
     deployment::Deployments,
+    disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
+    lookup::{Findings, Found, Lookup},
     plan::{Action, Plan},
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
@@ -27,6 +30,8 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("replication_controller", &ReplicationControllers),
     ("stateful_set", &StatefulSets),
     ("daemon_set", &DaemonSets),
+    ("disruption", &Budgets),
+    ("disruption_target", &StaleTargets),
 ];
 
 #[test]
@@ -64,7 +69,7 @@ fn every_case_is_decided_as_it_says() {
 
 fn expected(case: &Value) -> Value {
     let mut expected = Map::new();
-    for field in ["steps", "again_ms", "attempts"] {
+    for field in ["steps", "again_ms", "attempts", "lookups"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.to_owned(), value.clone());
         }
@@ -89,9 +94,35 @@ fn decide(controller: &dyn Controller, case: &Value) -> Value {
     for (at, tried) in case["attempted"].as_object().into_iter().flatten() {
         attempts.note(&key, &[tried.as_str().unwrap().into()], at.parse().unwrap());
     }
-    let turn =
-        Turn { now: case["now"].as_str().expect("a time").parse().unwrap(), failure, attempts: attempts.of(&key) };
+    let turn = Turn {
+        now: case["now"].as_str().expect("a time").parse().unwrap(),
+        failure,
+        attempts: attempts.of(&key),
+        found: found(case),
+    };
     shown(&controller.reconcile(&caches, &key, &turn))
+}
+
+/// `found`: of each owner that was looked up its UID and number of replicas, null if it is gone, or an error.
+fn found(case: &Value) -> Findings {
+    let found = case["found"].as_array().into_iter().flatten();
+    found
+        .map(|found| {
+            let (namespace, name) = found["key"].as_str().unwrap().split_once('/').unwrap();
+            let field = |name: &str| found[name].as_str().unwrap().into();
+            let lookup =
+                Lookup { api_version: field("apiVersion"), kind: field("kind"), key: Key::new(namespace, name) };
+            let answer = match &found["answer"] {
+                Value::Null => Found::Nothing,
+                Value::String(error) => Found::Failed(error.clone()),
+                scale => Found::Scale {
+                    uid: scale["uid"].as_str().unwrap().into(),
+                    replicas: i32::try_from(scale["replicas"].as_i64().unwrap()).unwrap(),
+                },
+            };
+            (lookup, answer)
+        })
+        .collect()
 }
 
 fn shown(plan: &Plan) -> Value {
@@ -102,6 +133,10 @@ fn shown(plan: &Plan) -> Value {
     }
     if !plan.attempts.is_empty() {
         shown["attempts"] = plan.attempts.iter().map(|name| &**name).collect();
+    }
+    if !plan.lookups.is_empty() {
+        let lookup = |lookup: &Lookup| format!("{} {} {}", lookup.api_version, lookup.kind, lookup.key);
+        shown["lookups"] = plan.lookups.iter().map(lookup).collect();
     }
     shown
 }

@@ -20,6 +20,7 @@ use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 use crate::{
     attempts::{Attempts, AttemptsByKey},
+    lookup::{self, Findings},
     plan::{Action, Event, Plan},
     recorder::Recorder,
 };
@@ -41,6 +42,8 @@ pub struct Turn {
     pub failure: Option<Failure>,
     /// What earlier plans for this key tried that must not be tried again too soon.
     pub attempts: Attempts,
+    /// What has been looked up at the wish of the plan before.
+    pub found: Findings,
 }
 
 /// An action the server refused.
@@ -120,8 +123,14 @@ async fn work(
 ) {
     loop {
         let key = queue.next().await;
-        let mut turn = Turn { now: shell.clock.now(), failure: None, attempts: attempts.lock().of(&key) };
-        let plan = controller.reconcile(&shell.caches, &key, &turn);
+        let mut turn =
+            Turn { now: shell.clock.now(), failure: None, attempts: attempts.lock().of(&key), found: Findings::new() };
+        let mut plan = controller.reconcile(&shell.caches, &key, &turn);
+        if !plan.lookups.is_empty() {
+            turn.found = lookup::all(&shell.requests, &plan.lookups).await;
+            turn.now = shell.clock.now();
+            plan = controller.reconcile(&shell.caches, &key, &turn);
+        }
         attempts.lock().note(&key, &plan.attempts, turn.now);
         match shell.carry_out(&plan).await {
             Ok(()) => queue.forget_failures(&key),

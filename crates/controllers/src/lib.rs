@@ -15,6 +15,8 @@ pub mod recorder;
 mod claim;
 pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
+pub mod lookup;
 mod pods;
 pub mod replica_set;
 mod replicas;
@@ -48,6 +50,8 @@ pub fn start(
         Arc::new(replication_controller::ReplicationControllers),
         Arc::new(stateful_set::StatefulSets),
         Arc::new(daemon_set::DaemonSets),
+        Arc::new(disruption::Budgets),
+        Arc::new(disruption::StaleTargets),
     ];
     for controller in all {
         let requests = Requests::new(connect(controller.account()), MANAGER);

@@ -10,6 +10,8 @@ use client::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::lookup::Lookup;
+
 /// What is to be done about one object. Steps follow each other, and the actions of a step stand side by side; a
 /// failure ends the plan, and the object is looked at again after its back-off.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Plan {
     /// What is tried in this plan and, should it have to be tried again, only after a growing while
     /// ([`crate::attempts::Attempts`]).
     pub attempts: Vec<Box<str>>,
+    /// What has to be looked up before anything can be decided; the next plan is made with the answers.
+    pub lookups: Vec<Lookup>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -16,6 +16,13 @@ pub struct Pod {
 
 /// The index by the node a pod is bound to.
 pub const NODE: &str = "node";
+/// The index by each label a pod carries ([`labelled`]).
+pub(super) const LABEL: &str = "label";
+
+/// How a label of a namespace's pods stands in [`LABEL`].
+pub(super) fn labelled(namespace: &str, key: &str, value: &str) -> String {
+    format!("{namespace}/{key}={value}")
+}
 
 impl Object for Pod {
     const KIND: Kind = Kind::namespaced("", "v1", "Pod", "pods");
@@ -27,6 +34,9 @@ impl Object for Pod {
     fn index(&self, add: &mut dyn FnMut(&'static str, &str)) {
         if !self.spec.node_name.is_empty() {
             add(NODE, &self.spec.node_name);
+        }
+        for (key, value) in self.metadata.labels.iter() {
+            add(LABEL, &labelled(&self.metadata.namespace, key, value));
         }
     }
 }

@@ -1,19 +1,20 @@
 //! Budgets of disruption.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use api::selector::{LabelSelector, Operator};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Meta,
+    Meta, Object, Pod,
     parts::{IntOrPercent, Selector},
-    workload::object,
+    pod::{LABEL, labelled},
 };
+use crate::{Cache, Kind};
 
-object! {
-    PodDisruptionBudget: namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
-}
+/// The index by a label that each selected pod carries; by the namespace where the selector names none.
+const SELECTS: &str = "selects";
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -24,6 +25,52 @@ pub struct PodDisruptionBudget {
 }
 
 /// At most one of the two bounds is given.
+impl Object for PodDisruptionBudget {
+    const KIND: Kind = Kind::namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn index(&self, add: &mut dyn FnMut(&'static str, &str)) {
+        let namespace = &self.metadata.namespace;
+        match required_label(&self.spec.selector.parsed) {
+            Some((key, value)) => add(SELECTS, &labelled(namespace, key, value)),
+            None => add(SELECTS, namespace),
+        }
+    }
+}
+
+/// A label that everything carries that a selector selects.
+fn required_label(selector: &LabelSelector) -> Option<(&str, &str)> {
+    selector.requirements().iter().find_map(|requirement| match (requirement.operator, &requirement.values[..]) {
+        (Operator::In | Operator::Equals | Operator::DoubleEquals, [value]) => Some((&*requirement.key, &**value)),
+        _ => None,
+    })
+}
+
+impl Cache<Pod> {
+    /// The pods of a namespace that a selector selects.
+    pub fn selected(&self, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
+        let candidates = match required_label(selector) {
+            _ if selector.is_nothing() => Vec::new(),
+            Some((key, value)) => self.by(LABEL, &labelled(namespace, key, value)),
+            None => self.in_namespace(namespace),
+        };
+        candidates.into_iter().filter(|pod| pod.metadata.labels.are_matched_by(selector)).collect()
+    }
+}
+
+impl Cache<PodDisruptionBudget> {
+    /// The budgets that select a pod.
+    pub fn of_pod(&self, pod: &Meta) -> Vec<Arc<PodDisruptionBudget>> {
+        let by_label =
+            pod.labels.iter().flat_map(|(key, value)| self.by(SELECTS, &labelled(&pod.namespace, key, value)));
+        let candidates = by_label.chain(self.by(SELECTS, &pod.namespace));
+        candidates.filter(|budget| pod.labels.are_matched_by(&budget.spec.selector.parsed)).collect()
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodDisruptionBudgetSpec {
