@@ -60,6 +60,10 @@ impl Controller for DaemonSets {
         "daemonset-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "daemon-set-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::DaemonSet, Topic::Pod, Topic::Node, Topic::ControllerRevision]
     }

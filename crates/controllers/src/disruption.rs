@@ -42,6 +42,10 @@ struct Scene<'a> {
 
 impl Controller for Budgets {
     fn name(&self) -> &'static str {
+        "controllermanager"
+    }
+
+    fn account(&self) -> &'static str {
         "disruption-controller"
     }
 
@@ -66,15 +70,15 @@ impl Controller for Budgets {
             Changes::Pod(changes) => {
                 changes.iter().flat_map(|change| change.states()).for_each(|pod| of_pod(&pod.metadata));
             }
-            Changes::ReplicaSet(changes) => rescaled(changes, |set| set.spec.replicas)
-                .filter_map(|uid| first(uid))
-                .for_each(|pod| of_pod(&pod.metadata)),
-            Changes::StatefulSet(changes) => rescaled(changes, |set| set.spec.replicas)
-                .filter_map(|uid| first(uid))
-                .for_each(|pod| of_pod(&pod.metadata)),
-            Changes::ReplicationController(changes) => rescaled(changes, |set| set.spec.replicas)
-                .filter_map(|uid| first(uid))
-                .for_each(|pod| of_pod(&pod.metadata)),
+            Changes::ReplicaSet(changes) => {
+                rescaled(changes, |set| set.spec.replicas).filter_map(&first).for_each(|pod| of_pod(&pod.metadata))
+            }
+            Changes::StatefulSet(changes) => {
+                rescaled(changes, |set| set.spec.replicas).filter_map(&first).for_each(|pod| of_pod(&pod.metadata))
+            }
+            Changes::ReplicationController(changes) => {
+                rescaled(changes, |set| set.spec.replicas).filter_map(&first).for_each(|pod| of_pod(&pod.metadata))
+            }
             Changes::Deployment(changes) => rescaled(changes, |deployment| deployment.spec.replicas)
                 .flat_map(|uid| caches.replica_sets.owned_by(uid))
                 .filter_map(|set| first(&set.metadata.uid))

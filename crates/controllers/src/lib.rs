@@ -1,8 +1,6 @@
 //! What keeps the cluster as its objects say: one module a controller, each a pure step from what is known to what is to
 //! be done ([`plan::Plan`]), and one shell that runs them all ([`driver`]).
 //!
-//! So far ReplicaSets and Deployments; they are not yet started by `coracle server`.
-//!
 //! Not here: scheduling, and anything on a node.
 
 pub mod attempts;

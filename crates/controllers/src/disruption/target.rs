@@ -25,6 +25,10 @@ pub struct StaleTargets;
 
 impl Controller for StaleTargets {
     fn name(&self) -> &'static str {
+        "controllermanager"
+    }
+
+    fn account(&self) -> &'static str {
         "disruption-controller"
     }
 
