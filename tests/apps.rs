@@ -5,8 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use client::{
-    ApiError, Caches, Kind,
-    objects::{DaemonSet, Object, Pod, PodDisruptionBudget, ReplicationController, StatefulSet},
+    ApiError, Caches, Key, Kind,
+    objects::{DaemonSet, Node, Object, Pod, PodDisruptionBudget, ReplicationController, StatefulSet},
+    requests::Patch,
 };
 use serde_json::{Value, json};
 use testkit::cluster::{
@@ -184,10 +185,19 @@ fn is_on_every_node(caches: &Caches, nodes: i32) -> bool {
         && caches.pods.len() == nodes as usize
 }
 
+async fn taint(cluster: &Cluster, node: usize, taints: Value) {
+    let (key, patch) = (Key::new("", &format!("fake-{node}")), json!({"spec": {"taints": taints}}));
+    cluster.requests.patch(&Node::KIND, &key, "", (Patch::Merge, &patch)).await.unwrap();
+}
+
 fn daemon_set_through_its_life(seed: u64, update: Value) {
     let surges = update["maxSurge"] == 1;
     simulate(Setup { seed, faults: Faults::many(), nodes: 5 }, |cluster| async move {
         let work = async {
+            for node in 0..5 {
+                // Nodes are tainted as not ready until somebody sees that they are.
+                taint(&cluster, node, Value::Null).await;
+            }
             cluster.create(&DaemonSet::KIND, "default", daemons(update)).await;
             cluster.until("a pod on every node", |caches| is_on_every_node(caches, 5)).await;
             cluster.observer.rule(move |world, _| {
@@ -199,10 +209,7 @@ fn daemon_set_through_its_life(seed: u64, update: Value) {
             cluster.patch(&DaemonSet::KIND, "default/log", "", image("log:2")).await;
             cluster.until("an update", |caches| is_on_every_node(caches, 5)).await;
             cluster.observer.forget_rules();
-            let taint = json!({"spec": {"taints": [{"key": "maintenance", "effect": "NoExecute"}]}});
-            let node = client::Key::new("", "fake-1");
-            let form = client::requests::Patch::Merge;
-            cluster.requests.patch(&client::objects::Node::KIND, &node, "", (form, &taint)).await.unwrap();
+            taint(&cluster, 1, json!([{"key": "maintenance", "effect": "NoExecute"}])).await;
             cluster.until("one node less", |caches| is_on_every_node(caches, 4)).await;
         };
         tokio::select! {
@@ -255,13 +262,14 @@ fn evictions_keep_to_a_budget_once_it_has_been_observed() {
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
             "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
         });
-        let answer = cluster.requests.create(&PodDisruptionBudget::KIND, "default", &object).await.unwrap();
+        // Nobody is there to look at it yet.
+        cluster.crash();
+        cluster.sleep(Duration::from_millis(1)).await;
+        cluster.create(&PodDisruptionBudget::KIND, "default", object).await;
         let name = |at: usize| cluster.caches.pods.all()[at].metadata.name.clone();
         let first = name(0);
-        // Nobody has looked at it yet.
         let refused = evict(&cluster, &first).await.unwrap_err();
         assert_eq!(refused.reason(), "TooManyRequests", "{refused}");
-        cluster.caches.observe_answer(&PodDisruptionBudget::KIND, &answer);
         cluster.until("a budget", |_| budget(&cluster).status.disruptions_allowed == 1).await;
         evict(&cluster, &first).await.unwrap();
         let second = name(1);
@@ -275,10 +283,10 @@ fn evictions_keep_to_a_budget_once_it_has_been_observed() {
             })
             .await;
         evict(&cluster, &second).await.unwrap();
-        let text: Value =
+        let written: Value =
             cluster.requests.read("/apis/policy/v1/namespaces/default/poddisruptionbudgets/web").await.unwrap();
         for field in ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"] {
-            assert!(text["status"][field].is_i64(), "{text}");
+            assert!(written["status"][field].is_i64(), "{written}");
         }
     });
 }
