@@ -23,14 +23,14 @@ use crate::syntax::{is_label_value, is_qualified_name};
 pub struct SelectorError(pub String);
 
 /// All requirements must hold. The empty selector matches everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LabelSelector {
     /// Sorted by key.
     requirements: Vec<Requirement>,
     nothing: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
     pub key: Box<str>,
     pub operator: Operator,
@@ -38,7 +38,7 @@ pub struct Requirement {
     pub values: Vec<Box<str>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
     In,
     NotIn,

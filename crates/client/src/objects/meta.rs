@@ -84,7 +84,7 @@ impl Meta {
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Labels or annotations, sorted by key. Most objects have few: a sorted slice is smaller than a map, and as fast.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels(Box<[(Box<str>, Box<str>)]>);
 
 impl Labels {

@@ -10,6 +10,8 @@ pub mod node_selector;
 pub mod parts;
 pub mod pod;
 pub mod policy;
+pub mod requests;
+pub mod shape;
 pub mod volume;
 pub mod workload;
 
@@ -18,6 +20,7 @@ pub use meta::{Condition, Labels, Meta, OwnerReference};
 pub use node::Node;
 pub use pod::Pod;
 pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+pub use shape::PodShape;
 pub use volume::PersistentVolumeClaim;
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 

@@ -14,14 +14,14 @@ pub struct NodeAffinity {
 }
 
 /// Alternatives, of which one must hold: `nodeSelectorTerms`. Without any it matches no node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "Written")]
 pub struct NodeSelector {
     terms: Vec<NodeSelectorTerm>,
 }
 
 /// Requirements that must hold together. One that is empty, or cannot be read, matches no node.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "WrittenTerm")]
 pub struct NodeSelectorTerm {
     labels: LabelSelector,
@@ -110,6 +110,11 @@ impl NodeSelectorTerm {
         let name = &node.metadata.name;
         node.metadata.labels.are_matched_by(&self.labels)
             && self.names.iter().all(|(wanted, named)| (named == name) == *wanted)
+    }
+
+    /// What it asks of labels.
+    pub fn labels(&self) -> &LabelSelector {
+        &self.labels
     }
 
     /// The one name that can match, if the term names one.

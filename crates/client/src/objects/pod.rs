@@ -1,9 +1,14 @@
 //! Pods.
 
-use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use std::{borrow::Cow, sync::Arc};
 
-use super::{Condition, Meta, Object, node_selector::NodeAffinity};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{
+    Condition, Meta, Object,
+    shape::{self, PodShape, PodVolume},
+};
 use crate::Kind;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,16 +47,18 @@ impl Object for Pod {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(from = "shape::WrittenSpec")]
 pub struct PodSpec {
     /// Empty until the pod is bound.
     pub node_name: Box<str>,
+    /// What the pod wants of a node; one in memory for all pods that want the same.
+    pub shape: Arc<PodShape>,
     /// The node whose name the pod's affinity asks for, as a DaemonSet's does.
-    #[serde(rename = "affinity", deserialize_with = "pinned_to")]
     pub pinned_to: Box<str>,
     /// The volumes that are claims.
-    #[serde(rename = "volumes", deserialize_with = "claims")]
     pub claims: Box<[ClaimVolume]>,
+    /// Other volumes that not every node can offer. Mostly none.
+    pub volumes: Box<[PodVolume]>,
 }
 
 /// A volume of a pod that is a PersistentVolumeClaim.
@@ -61,43 +68,15 @@ pub struct ClaimVolume {
     pub claim: Box<str>,
 }
 
-fn pinned_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Affinity {
-        node_affinity: Option<NodeAffinity>,
-    }
-    let affinity = Option::<Affinity>::deserialize(deserializer)?.unwrap_or_default();
-    let required =
-        affinity.node_affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
-    let required = required.unwrap_or_default();
-    Ok(required.terms().iter().find_map(|term| term.only_name()).unwrap_or_default().into())
-}
-
-fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[ClaimVolume]>, D::Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Volume {
-        name: Box<str>,
-        persistent_volume_claim: Option<Claim>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Claim {
-        claim_name: Box<str>,
-    }
-    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
-    let claim =
-        |volume: Volume| Some(ClaimVolume { volume: volume.name, claim: volume.persistent_volume_claim?.claim_name });
-    Ok(volumes.into_iter().filter_map(claim).collect())
-}
-
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
     pub phase: Phase,
     pub conditions: Vec<Condition>,
     pub container_statuses: Vec<ContainerStatus>,
+    /// Where room is being made for the pod.
+    pub nominated_node_name: Box<str>,
+    pub start_time: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
@@ -135,6 +114,16 @@ impl Pod {
     pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
         let wanted = jiff::SignedDuration::from_secs(min_ready_seconds.into());
         self.ready_since().is_some_and(|since| min_ready_seconds == 0 || since.duration_since(now) <= -wanted)
+    }
+
+    /// The names of the claims it uses: those it names, and those of its own, which are called `<pod>-<volume>`.
+    pub fn claim_names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let named = self.spec.claims.iter().map(|volume| Cow::Borrowed(&*volume.claim));
+        let own = self.spec.volumes.iter().filter_map(|volume| match volume {
+            PodVolume::Ephemeral(volume) => Some(Cow::Owned(format!("{}-{volume}", self.metadata.name))),
+            PodVolume::Disk(_) => None,
+        });
+        named.chain(own)
     }
 
     /// Neither over nor on its way out.

@@ -1,0 +1,193 @@
+//! What a pod requests of a node's resources (the resource page, and KEPs 753 on sidecars and 2837 on pod-level resources).
+
+use document::quantity::Quantity;
+use serde::Deserialize;
+
+use super::{Labels, shape::HostPort};
+
+/// What a container that says nothing is taken to need where nodes are compared (never where they are refused).
+const PRESUMED_CPU: i64 = 100;
+const PRESUMED_MEMORY: i64 = 200 << 20;
+
+/// Amounts by resource: processor time in thousandths, everything else in its unit, rounded up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Requests {
+    /// Sorted by name, without zeros.
+    pub amounts: Box<[(Box<str>, i64)]>,
+    /// Processor time and memory, with what is presumed of containers that say nothing.
+    pub presumed: [i64; 2],
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct WrittenResources {
+    requests: Labels,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WrittenContainer {
+    pub image: Box<str>,
+    restart_policy: Box<str>,
+    resources: WrittenResources,
+    pub ports: Vec<WrittenPort>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WrittenPort {
+    container_port: u16,
+    host_port: u16,
+    protocol: Box<str>,
+    #[serde(rename = "hostIP")]
+    host_ip: Box<str>,
+}
+
+impl WrittenContainer {
+    /// An init container that goes on beside the others.
+    pub fn is_sidecar(&self) -> bool {
+        *self.restart_policy == *"Always"
+    }
+}
+
+impl WrittenPort {
+    /// The port of the node that it takes. On the node's network every port is one.
+    pub fn on_host(&self, host_network: bool) -> Option<HostPort> {
+        let port = if self.host_port == 0 && host_network { self.container_port } else { self.host_port };
+        let or = |text: &str, other: &str| if text.is_empty() { Box::from(other) } else { Box::from(text) };
+        let (protocol, address) = (or(&self.protocol, "TCP"), or(&self.host_ip, "0.0.0.0"));
+        (port > 0).then_some(HostPort { port, protocol, address })
+    }
+}
+
+/// A resource's quantity as a number.
+pub fn amount(resource: &str, written: &str) -> i64 {
+    // The server has refused what cannot be read.
+    let quantity = Quantity::parse(written).unwrap_or(Quantity::ZERO);
+    if resource == "cpu" { quantity.millis() } else { quantity.units() }
+}
+
+/// Amounts by resource while they are added up. Few: a list is enough.
+#[derive(Default, Clone)]
+struct Sum<'a>(Vec<(&'a str, i64)>);
+
+impl<'a> Sum<'a> {
+    fn of(written: &'a Labels, presume: bool) -> Self {
+        let mut sum = Self(written.iter().map(|(name, quantity)| (name, amount(name, quantity))).collect());
+        for (name, presumed) in [("cpu", PRESUMED_CPU), ("memory", PRESUMED_MEMORY)] {
+            if presume && written.get(name).is_none() {
+                sum.0.push((name, presumed));
+            }
+        }
+        sum
+    }
+
+    fn merge(&mut self, other: &Self, how: impl Fn(i64, i64) -> i64) {
+        for (name, more) in &other.0 {
+            match self.0.iter_mut().find(|(known, _)| known == name) {
+                Some((_, amount)) => *amount = how(*amount, *more),
+                None => self.0.push((name, *more)),
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.merge(other, i64::saturating_add);
+    }
+
+    fn get(&self, name: &str) -> i64 {
+        self.0.iter().find(|(known, _)| *known == name).map_or(0, |(_, amount)| *amount)
+    }
+}
+
+impl Requests {
+    /// Of containers and init containers, of the pod as a whole, and what running it costs on top.
+    pub(super) fn of_pod(
+        containers: (&[WrittenContainer], &[WrittenContainer]),
+        pod: &WrittenResources,
+        overhead: &Labels,
+    ) -> Self {
+        let sum = of_pod(containers, pod, overhead, false);
+        let presumed = of_pod(containers, pod, overhead, true);
+        let mut amounts: Vec<(Box<str>, i64)> =
+            sum.0.into_iter().filter(|(_, amount)| *amount != 0).map(|(name, amount)| (name.into(), amount)).collect();
+        amounts.sort();
+        Self { amounts: amounts.into(), presumed: [presumed.get("cpu"), presumed.get("memory")] }
+    }
+
+    pub fn get(&self, resource: &str) -> i64 {
+        self.amounts.iter().find(|(name, _)| **name == *resource).map_or(0, |(_, amount)| *amount)
+    }
+}
+
+fn of_pod<'a>(
+    (containers, init): (&'a [WrittenContainer], &'a [WrittenContainer]),
+    pod: &'a WrittenResources,
+    overhead: &'a Labels,
+    presume: bool,
+) -> Sum<'a> {
+    let mut sum = Sum::default();
+    for container in containers {
+        sum.add(&Sum::of(&container.resources.requests, presume));
+    }
+    // While an init container runs, the sidecars before it run too.
+    let (mut sidecars, mut peak) = (Sum::default(), Sum::default());
+    for container in init {
+        let mut now = Sum::of(&container.resources.requests, presume);
+        if container.is_sidecar() {
+            sum.add(&now);
+            sidecars.add(&now);
+            now = sidecars.clone();
+        } else {
+            now.add(&sidecars);
+        }
+        peak.merge(&now, i64::max);
+    }
+    sum.merge(&peak, i64::max);
+    let whole = |name: &str| name == "cpu" || name == "memory" || name.starts_with("hugepages-");
+    let asked = pod.requests.iter().filter(|(name, _)| whole(name));
+    let asked = Sum(asked.map(|(name, quantity)| (name, amount(name, quantity))).collect());
+    sum.merge(&asked, |_, of_pod| of_pod);
+    sum.add(&Sum::of(overhead, false));
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::objects::Pod;
+
+    #[test]
+    fn sidecars_overhead_and_the_pods_own_word_count() {
+        let requests =
+            |spec| serde_json::from_value::<Pod>(json!({ "spec": spec })).unwrap().spec.shape.requests.clone();
+        let container = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
+        let mut sidecar = container("100m");
+        sidecar["restartPolicy"] = json!("Always");
+        // 1 + 0.1 while it runs; 3 + 0.1 while the second init container does.
+        let spec = json!({"containers": [container("1")], "initContainers": [sidecar, container("3")]});
+        assert_eq!(requests(spec.clone()).get("cpu"), 3100);
+        let mut whole = spec.clone();
+        whole["resources"] = json!({"requests": {"cpu": "2", "pods": "1"}});
+        whole["overhead"] = json!({"cpu": "50m", "memory": "1Mi"});
+        assert_eq!(*requests(whole).amounts, [("cpu".into(), 2050), ("memory".into(), 1 << 20)]);
+        let silent = requests(json!({"containers": [{}, container("1")]}));
+        assert_eq!((silent.get("cpu"), silent.presumed), (1000, [1100, 400 << 20]));
+    }
+
+    #[test]
+    fn equal_pods_share_a_shape() {
+        let pod = |node: &str, label: &str| -> Pod {
+            let spec = json!({
+                "nodeName": node, "containers": [{"image": "a/b", "ports": [{"containerPort": 80, "hostPort": 80}]}],
+                "volumes": [{"name": format!("kube-api-access-{label}")}, {"name": "v", "persistentVolumeClaim": {"claimName": label}}],
+            });
+            serde_json::from_value(json!({"metadata": {"labels": {"l": label}}, "spec": spec})).unwrap()
+        };
+        let (one, other) = (pod("a", "1"), pod("", "2"));
+        assert!(std::sync::Arc::ptr_eq(&one.spec.shape, &other.spec.shape));
+        assert_eq!((&*one.spec.shape.images[0], one.spec.shape.host_ports[0].port), ("a/b:latest", 80));
+        assert_ne!(one.spec.claims, other.spec.claims);
+    }
+}
