@@ -9,10 +9,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     Cache, Change, Key, Kind, Requests,
     cache::Subscription,
-    objects::{
-        ControllerRevision, DaemonSet, Deployment, Node, Object, PersistentVolumeClaim, Pod, PodDisruptionBudget,
-        ReplicaSet, ReplicationController, StatefulSet,
-    },
+    objects::{self, Meta, Object},
     reflector,
 };
 
@@ -22,7 +19,7 @@ macro_rules! kinds {
         /// What this process knows of the cluster. Cheap to clone: a test fills one with fixed objects.
         #[derive(Clone, Default)]
         pub struct Caches {
-            $(pub $field: Arc<Cache<$view>>,)*
+            $(pub $field: Arc<Cache<objects::$view>>,)*
         }
 
         /// A kind that is kept.
@@ -33,11 +30,28 @@ macro_rules! kinds {
 
         /// What has changed of one kind.
         pub enum Changes {
-            $($view(Vec<Change<$view>>),)*
+            $($view(Vec<Change<objects::$view>>),)*
         }
 
         impl Topic {
             pub const ALL: &[Topic] = &[$(Topic::$view),*];
+
+            pub fn kind(self) -> Kind {
+                match self {
+                    $(Self::$view => objects::$view::KIND,)*
+                }
+            }
+        }
+
+        impl Changes {
+            /// The metadata of every object as it was and as it is, for those who care for nothing else.
+            pub fn each_metadata(&self, mut tell: impl FnMut(&Key, Option<&Meta>, Option<&Meta>)) {
+                match self {
+                    $(Self::$view(changes) => for change in changes {
+                        tell(&change.key, change.old.as_deref().map(objects::$view::meta), change.new.as_deref().map(objects::$view::meta));
+                    },)*
+                }
+            }
         }
 
         impl Caches {
@@ -66,7 +80,7 @@ macro_rules! kinds {
 
             /// Takes in an object as a server would send it. False where its kind is not kept.
             pub fn observe(&self, object: &Value) -> Result<bool, serde_json::Error> {
-                $(if is_of::<$view>(object) {
+                $(if is_of::<objects::$view>(object) {
                     self.$field.observe(serde_json::from_value(object.clone())?);
                     return Ok(true);
                 })*
@@ -77,14 +91,14 @@ macro_rules! kinds {
         impl Caches {
             /// Takes in the answer to a creation or change of this process.
             pub fn observe_answer(&self, kind: &Kind, answer: &[u8]) {
-                $(if *kind == $view::KIND {
+                $(if *kind == objects::$view::KIND {
                     return observe(&self.$field, answer);
                 })*
             }
 
             /// Takes in the answer to a deletion of this process; empty where there was nothing to delete.
             pub fn observe_deletion(&self, kind: &Kind, key: &Key, answer: &[u8]) {
-                $(if *kind == $view::KIND {
+                $(if *kind == objects::$view::KIND {
                     return observe_deletion(&self.$field, key, answer);
                 })*
             }
@@ -92,7 +106,7 @@ macro_rules! kinds {
 
         /// A subscription to one of the kinds.
         pub enum AnySubscription {
-            $($view(Subscription<$view>),)*
+            $($view(Subscription<objects::$view>),)*
         }
 
         impl AnySubscription {

@@ -1,12 +1,13 @@
-//! Keeps a [`Cache`] in step with the server: a list, then a watch, then a watch from where the last one ended.
+//! Keeps a [`Cache`], or another [`Sink`], in step with the server: a list, then a watch, then a watch from where the last
+//! one ended.
 //!
 //! Not here: what is done about changes.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::{
     task::JoinSet,
@@ -16,6 +17,7 @@ use tokio::{
 use crate::{
     ApiError, Cache, Kind, Requests,
     objects::{Meta, Object},
+    requests::Form,
 };
 
 /// Objects of a list that are read at once.
@@ -56,6 +58,68 @@ struct Bookmark {
     metadata: Meta,
 }
 
+/// Of an object its metadata, whatever its kind.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Partial {
+    pub metadata: Meta,
+}
+
+/// What can be followed.
+pub trait Followed: DeserializeOwned + Send + 'static {
+    fn meta(&self) -> &Meta;
+}
+
+impl<T: Object> Followed for T {
+    fn meta(&self) -> &Meta {
+        Object::meta(self)
+    }
+}
+
+impl Followed for Partial {
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+/// Who is told of what is followed.
+pub trait Sink<T>: Send + Sync {
+    /// The whole kind as of a revision.
+    fn replace(&self, objects: Vec<T>, revision: u64);
+    fn observe(&self, object: T);
+    /// The object is gone; it carries the revision of its end.
+    fn ended(&self, object: T);
+    /// Everything up to this revision has been told.
+    fn advance(&self, _revision: u64) {}
+}
+
+impl<T: Object> Sink<T> for Cache<T> {
+    fn replace(&self, objects: Vec<T>, revision: u64) {
+        Cache::replace(self, objects, revision);
+    }
+
+    fn observe(&self, object: T) {
+        Cache::observe(self, object);
+    }
+
+    fn ended(&self, object: T) {
+        Cache::ended(self, &object);
+    }
+
+    fn advance(&self, revision: u64) {
+        Cache::advance(self, revision);
+    }
+}
+
+/// What is followed, and from whom.
+struct Source<'a> {
+    requests: &'a Requests,
+    kind: &'a Kind,
+    form: Form,
+    /// Narrows the kind, as a query (`fieldSelector=…`); mostly empty.
+    selectors: &'a str,
+}
+
 /// A cache of the objects that `selectors` choose, a query (`fieldSelector=…`), kept in step until the tasks are dropped.
 pub fn follow<T: Object>(requests: &Requests, selectors: &'static str, tasks: &mut JoinSet<()>) -> Arc<Cache<T>> {
     let cache = Arc::new(Cache::default());
@@ -66,30 +130,49 @@ pub fn follow<T: Object>(requests: &Requests, selectors: &'static str, tasks: &m
 
 /// Runs until it is dropped. `selectors` narrows the kind, as a query (`fieldSelector=…`); mostly empty.
 pub(crate) async fn run<T: Object>(cache: Arc<Cache<T>>, requests: Requests, selectors: &str) {
+    let kind = T::KIND;
+    let source = Source { requests: &requests, kind: &kind, form: Form::Object, selectors };
     let mut pause = FIRST_PAUSE;
     loop {
-        let Err(error) = list_and_watch(&cache, &requests, selectors, &mut pause).await;
-        // A watch that fell behind is ordinary; a server that cannot be reached is worth a line each time.
-        if error.is_expired() {
-            tracing::debug!(kind = %T::KIND.kind, "listing again: {error}");
-        } else {
-            tracing::warn!(kind = %T::KIND.kind, "cannot follow: {error}; trying again in {pause:?}");
-        }
-        back_off(&mut pause).await;
+        let Err(error) = list_and_watch::<T, _>(&*cache, &source, &mut pause).await;
+        source.rest(&error, &mut pause).await;
     }
 }
 
-async fn list_and_watch<T: Object>(
-    cache: &Cache<T>,
-    requests: &Requests,
-    selectors: &str,
+/// Follows the metadata of a kind until the server no longer knows the kind.
+pub async fn follow_metadata(requests: &Requests, kind: &Kind, sink: &impl Sink<Partial>) {
+    let source = Source { requests, kind, form: Form::Metadata, selectors: "" };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Err(error) = list_and_watch::<Partial, _>(sink, &source, &mut pause).await;
+        if error.is_not_found() {
+            return;
+        }
+        source.rest(&error, &mut pause).await;
+    }
+}
+
+impl Source<'_> {
+    async fn rest(&self, error: &ApiError, pause: &mut Duration) {
+        // A watch that fell behind is ordinary; a server that cannot be reached is worth a line each time.
+        if error.is_expired() {
+            tracing::debug!(kind = %self.kind.kind, "listing again: {error}");
+        } else {
+            tracing::warn!(kind = %self.kind.kind, "cannot follow: {error}; trying again in {pause:?}");
+        }
+        back_off(pause).await;
+    }
+}
+
+async fn list_and_watch<T: Followed, S: Sink<T>>(
+    sink: &S,
+    source: &Source<'_>,
     pause: &mut Duration,
-) -> Result<std::convert::Infallible, ApiError> {
-    let kind = T::KIND;
-    let mut revision = list(cache, requests, &kind, selectors).await?;
+) -> Result<Infallible, ApiError> {
+    let mut revision = list(sink, source).await?;
     loop {
         let began = Instant::now();
-        let ended = watch(cache, requests, &kind, selectors, &mut revision).await;
+        let ended = watch(sink, source, &mut revision).await;
         if began.elapsed() >= SHORT_WATCH {
             *pause = FIRST_PAUSE;
         }
@@ -107,21 +190,16 @@ async fn back_off(pause: &mut Duration) {
 }
 
 /// Reads the whole kind, page by page, as of one revision, which is returned.
-async fn list<T: Object>(
-    cache: &Cache<T>,
-    requests: &Requests,
-    kind: &Kind,
-    selectors: &str,
-) -> Result<String, ApiError> {
+async fn list<T: Followed, S: Sink<T>>(sink: &S, source: &Source<'_>) -> Result<String, ApiError> {
     let (mut objects, mut token) = (Vec::new(), String::new());
     loop {
         let from = if token.is_empty() { String::new() } else { format!("&continue={token}") };
-        let path = format!("{}?limit={PAGE}{from}&{selectors}", kind.collection(""));
-        let list: List<T> = requests.read(path.trim_end_matches('&')).await?;
+        let path = format!("{}?limit={PAGE}{from}&{}", source.kind.collection(""), source.selectors);
+        let list: List<T> = source.requests.read_as(source.form.of_list(), path.trim_end_matches('&')).await?;
         objects.append(&mut list.items.unwrap_or_default());
         if list.metadata.continue_token.is_empty() {
             let revision = list.metadata.resource_version;
-            cache.replace(objects, revision.parse().unwrap_or(0));
+            sink.replace(objects, revision.parse().unwrap_or(0));
             return Ok(revision);
         }
         token = list.metadata.continue_token;
@@ -130,18 +208,13 @@ async fn list<T: Object>(
 
 /// Follows the kind from `revision`, which it moves along, until the server ends the watch, as it may at any time. An error
 /// means that what came next is no longer kept, or cannot be read: start from a list.
-async fn watch<T: Object>(
-    cache: &Cache<T>,
-    requests: &Requests,
-    kind: &Kind,
-    selectors: &str,
-    revision: &mut String,
-) -> Result<(), ApiError> {
+async fn watch<T: Followed, S: Sink<T>>(sink: &S, source: &Source<'_>, revision: &mut String) -> Result<(), ApiError> {
     let path = format!(
-        "{}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds={WATCH_SECONDS}&{selectors}",
-        kind.collection("")
+        "{}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds={WATCH_SECONDS}&{}",
+        source.kind.collection(""),
+        source.selectors,
     );
-    let mut body = requests.stream(path.trim_end_matches('&')).await?;
+    let mut body = source.requests.stream_as(source.form, path.trim_end_matches('&')).await?;
     let mut buffer = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // A connection that breaks is as good as one that is closed: the revision says where to go on.
@@ -150,7 +223,7 @@ async fn watch<T: Object>(
         let mut seen = buffer.len();
         buffer.extend_from_slice(&data);
         while let Some(end) = memchr::memchr(b'\n', &buffer[seen..]).map(|at| seen + at) {
-            *revision = tell(cache, &buffer[..end])?.to_string();
+            *revision = tell(sink, &buffer[..end])?.to_string();
             buffer.advance(end + 1);
             seen = 0;
         }
@@ -159,25 +232,26 @@ async fn watch<T: Object>(
 }
 
 /// Applies one line of a watch and returns its revision.
-fn tell<T: Object>(cache: &Cache<T>, line: &[u8]) -> Result<u64, ApiError> {
+fn tell<T: Followed, S: Sink<T>>(sink: &S, line: &[u8]) -> Result<u64, ApiError> {
     let event: Event<'_> = crate::requests::parse(line)?;
     let object = event.object.get().as_bytes();
     match event.kind {
         "ADDED" | "MODIFIED" => {
             let object: T = crate::requests::parse(object)?;
             let revision = object.meta().resource_version;
-            cache.observe(object);
-            cache.advance(revision);
+            sink.observe(object);
+            sink.advance(revision);
             Ok(revision)
         }
         "DELETED" => {
             let object: T = crate::requests::parse(object)?;
-            cache.ended(&object);
-            Ok(object.meta().resource_version)
+            let revision = object.meta().resource_version;
+            sink.ended(object);
+            Ok(revision)
         }
         "BOOKMARK" => {
             let bookmark: Bookmark = crate::requests::parse(object)?;
-            cache.advance(bookmark.metadata.resource_version);
+            sink.advance(bookmark.metadata.resource_version);
             Ok(bookmark.metadata.resource_version)
         }
         _ => Err(crate::requests::refusal(object)),

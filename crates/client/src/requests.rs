@@ -50,6 +50,16 @@ impl ApiError {
         matches!(self, Self::Unanswered(_) | Self::Refused { code: 502 | 504, .. })
     }
 
+    /// The object is another, or in another state, than the request says.
+    pub fn is_conflict(&self) -> bool {
+        self.reason() == "Conflict"
+    }
+
+    /// The kind does not take patches of this form.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused { code: 415, .. })
+    }
+
     /// The history asked for is no longer kept: list again.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code: 410, .. })
@@ -98,6 +108,33 @@ pub enum Patch {
     Strategic,
 }
 
+/// How an object is to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Object,
+    /// Its metadata alone.
+    Metadata,
+    MetadataList,
+    /// All groups, versions and resources in one document (`APIGroupDiscoveryList`).
+    Discovery,
+}
+
+impl Form {
+    /// The form of a list of what has this form.
+    pub fn of_list(self) -> Self {
+        if self == Self::Metadata { Self::MetadataList } else { self }
+    }
+
+    fn accepted(self) -> &'static str {
+        match self {
+            Self::Object => "application/json",
+            Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Self::MetadataList => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Self::Discovery => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        }
+    }
+}
+
 /// Makes requests under one name (`fieldManager`, user agent).
 #[derive(Clone)]
 pub struct Requests {
@@ -112,7 +149,12 @@ impl Requests {
 
     /// The answer to a GET of any path.
     pub async fn read<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, ApiError> {
-        parse(&self.answer(Method::GET, path_and_query, "", None).await?)
+        self.read_as(Form::Object, path_and_query).await
+    }
+
+    pub async fn read_as<T: DeserializeOwned>(&self, form: Form, path_and_query: &str) -> Result<T, ApiError> {
+        let request = self.request(Method::GET, path_and_query, form, "", None)?;
+        parse(&self.send(request).await?)
     }
 
     pub async fn get(&self, kind: &Kind, key: &Key) -> Result<Bytes, ApiError> {
@@ -145,9 +187,29 @@ impl Requests {
         self.answer(Method::DELETE, &path, "application/json", Some(&options.body())).await
     }
 
+    /// Deletes what a collection holds.
+    pub async fn delete_collection(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        options: &DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let path = kind.collection(namespace);
+        // The answer lists what was there: of that its metadata is more than enough.
+        let (form, body) = (Form::MetadataList, options.body());
+        let request = self.request(Method::DELETE, &path, form, "application/json", Some(&body))?;
+        self.send(request).await.map(drop)
+    }
+
+    /// Replaces an object or, where `subresource` is not empty, that part of it.
+    pub async fn replace(&self, kind: &Kind, key: &Key, subresource: &str, object: &Value) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.object(key.namespace(), key.name(), subresource));
+        self.answer(Method::PUT, &path, "application/json", Some(object)).await
+    }
+
     /// The bytes of an answer as they come.
-    pub async fn stream(&self, path_and_query: &str) -> Result<Body, ApiError> {
-        let request = self.request(Method::GET, path_and_query, "", None)?;
+    pub async fn stream_as(&self, form: Form, path_and_query: &str) -> Result<Body, ApiError> {
+        let request = self.request(Method::GET, path_and_query, form, "", None)?;
         let response = self.client.send(request).await.map_err(unanswered)?;
         if response.status().is_success() {
             return Ok(response.into_body());
@@ -166,13 +228,14 @@ impl Requests {
         &self,
         method: Method,
         path_and_query: &str,
+        form: Form,
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<Request<Body>, ApiError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, form.accepted())
             .header(header::USER_AGENT, &*self.manager);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, content_type);
@@ -188,7 +251,10 @@ impl Requests {
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<Bytes, ApiError> {
-        let request = self.request(method, path_and_query, content_type, body)?;
+        self.send(self.request(method, path_and_query, Form::Object, content_type, body)?).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Bytes, ApiError> {
         let response = self.client.send(request).await.map_err(unanswered)?;
         let (code, retry_after) = (response.status(), retry_after(response.headers()));
         let body = response.into_body().collect().await.map_err(unanswered)?.to_bytes();

@@ -14,11 +14,13 @@ mod claim;
 pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
+pub mod garbage_collector;
 pub mod lookup;
 mod pods;
 pub mod replica_set;
 mod replicas;
 pub mod replication_controller;
+mod resources;
 mod revisions;
 pub mod stateful_set;
 mod template_hash;
@@ -42,7 +44,25 @@ pub fn start(
     (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let all: Vec<Arc<dyn Controller>> = vec![
+    let mut shell = |name: &'static str, account: &str| {
+        let requests = Requests::new(connect(account), MANAGER);
+        let (recorder, writing) = recorder::Recorder::new(requests.clone(), name, Arc::clone(clock));
+        tasks.spawn(writing);
+        Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock), random: Arc::clone(random) }
+    };
+    let collector = shell(garbage_collector::NAME, garbage_collector::ACCOUNT);
+    let all = all();
+    let shells: Vec<Shell> = all.iter().map(|controller| shell(controller.name(), controller.account())).collect();
+    for (controller, shell) in all.into_iter().zip(shells) {
+        tasks.spawn(driver::run(controller, shell));
+    }
+    tasks.spawn(garbage_collector::run(collector));
+    tasks
+}
+
+/// The controllers that the one driver runs.
+fn all() -> Vec<Arc<dyn Controller>> {
+    vec![
         Arc::new(replica_set::ReplicaSets),
         Arc::new(deployment::Deployments),
         Arc::new(replication_controller::ReplicationControllers),
@@ -50,14 +70,5 @@ pub fn start(
         Arc::new(daemon_set::DaemonSets),
         Arc::new(disruption::Budgets),
         Arc::new(disruption::StaleTargets),
-    ];
-    for controller in all {
-        let requests = Requests::new(connect(controller.account()), MANAGER);
-        let (recorder, writing) = recorder::Recorder::new(requests.clone(), controller.name(), Arc::clone(clock));
-        tasks.spawn(writing);
-        let shell =
-            Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock), random: Arc::clone(random) };
-        tasks.spawn(driver::run(controller, shell));
-    }
-    tasks
+    ]
 }
