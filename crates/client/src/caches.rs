@@ -130,6 +130,8 @@ kinds! {
     controller_revisions: ControllerRevision,
     persistent_volume_claims: PersistentVolumeClaim,
     pod_disruption_budgets: PodDisruptionBudget,
+    leases: Lease,
+    namespaces: Namespace,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

@@ -16,6 +16,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod garbage_collector;
 pub mod lookup;
+pub mod namespace;
 mod pods;
 pub mod replica_set;
 mod replicas;
@@ -50,6 +51,7 @@ pub fn start(
         tasks.spawn(writing);
         Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock), random: Arc::clone(random) }
     };
+    let namespaces = shell(namespace::NAME, namespace::NAME);
     let collector = shell(garbage_collector::NAME, garbage_collector::ACCOUNT);
     let all = all();
     let shells: Vec<Shell> = all.iter().map(|controller| shell(controller.name(), controller.account())).collect();
@@ -57,6 +59,7 @@ pub fn start(
         tasks.spawn(driver::run(controller, shell));
     }
     tasks.spawn(garbage_collector::run(collector));
+    tasks.spawn(namespace::run(namespaces));
     tasks
 }
 

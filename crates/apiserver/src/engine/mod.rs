@@ -14,6 +14,7 @@ pub mod delete;
 mod eviction;
 pub mod list;
 pub mod metadata;
+mod namespaces;
 pub mod object;
 pub mod options;
 pub mod patch;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use store::{CommitError, Committed, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
-    Caller, Engine, Target, Written, addresses, allocation, custom, decode, delete, document_of, metadata, object,
+    Caller, Engine, Target, Written, addresses, allocation, custom, decode, delete, document_of, metadata, namespaces,
+    object,
     patch::{Change, Changed},
     special, versions,
 };
@@ -116,8 +117,9 @@ impl Engine {
         let key: Arc<str> = target.key().into();
         loop {
             let definition = custom::expectation(self, target)?;
+            let namespace = namespaces::expectation(self, target)?;
             let mut transaction = Transaction {
-                expects: [(Arc::clone(&key), Expect::Absent)].into_iter().chain(definition).collect(),
+                expects: [(Arc::clone(&key), Expect::Absent)].into_iter().chain(definition).chain(namespace).collect(),
                 operations: vec![Operation::Put { key: Arc::clone(&key), value: template.clone() }],
                 durability: Durability::Durable,
             };
@@ -134,7 +136,7 @@ impl Engine {
                 {
                     return Err(Status::modified(target.subject()));
                 }
-                // The definition has changed: perhaps it goes.
+                // The definition or the namespace has changed: perhaps it goes.
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(commit_error(&error)),
             }

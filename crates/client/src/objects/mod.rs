@@ -4,7 +4,9 @@
 //! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
 pub mod apps;
+pub mod lease;
 pub mod meta;
+pub mod namespace;
 pub mod node;
 pub mod node_selector;
 pub mod parts;
@@ -16,7 +18,9 @@ pub mod volume;
 pub mod workload;
 
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
+pub use lease::Lease;
 pub use meta::{Condition, Labels, Meta, OwnerReference};
+pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
 pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};

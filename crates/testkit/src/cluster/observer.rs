@@ -66,7 +66,7 @@ impl Observer {
         for kind in FOLLOWED {
             // From the first revision on, so that nothing that happens while this starts is missed.
             let path = format!("{}?watch=true&resourceVersion=1&timeoutSeconds=2000000000", kind.collection(""));
-            let mut body = requests.stream(&path).await.unwrap();
+            let mut body = requests.stream_as(client::requests::Form::Object, &path).await.unwrap();
             let observer = Arc::clone(&observer);
             tasks.spawn(async move {
                 let mut text = Vec::new();
