@@ -125,7 +125,7 @@ fn found(case: &Value) -> Findings {
         .collect()
 }
 
-fn shown(plan: &Plan) -> Value {
+pub(crate) fn shown(plan: &Plan) -> Value {
     let steps: Vec<Value> = plan.steps.iter().map(|step| step.iter().map(action).collect()).collect();
     let mut shown = json!({ "steps": steps });
     if let Some(wait) = plan.again_after {

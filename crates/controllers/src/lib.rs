@@ -17,6 +17,8 @@ pub mod disruption;
 pub mod garbage_collector;
 pub mod lookup;
 pub mod namespace;
+pub mod node_lifecycle;
+pub mod pod_garbage;
 mod pods;
 pub mod replica_set;
 mod replicas;
@@ -24,6 +26,9 @@ pub mod replication_controller;
 mod resources;
 mod revisions;
 pub mod stateful_set;
+#[cfg(test)]
+mod stories;
+pub mod taint_eviction;
 mod template_hash;
 
 use std::sync::Arc;
@@ -53,7 +58,7 @@ pub fn start(
     };
     let namespaces = shell(namespace::NAME, namespace::NAME);
     let collector = shell(garbage_collector::NAME, garbage_collector::ACCOUNT);
-    let all = all();
+    let all = all(clock);
     let shells: Vec<Shell> = all.iter().map(|controller| shell(controller.name(), controller.account())).collect();
     for (controller, shell) in all.into_iter().zip(shells) {
         tasks.spawn(driver::run(controller, shell));
@@ -64,7 +69,7 @@ pub fn start(
 }
 
 /// The controllers that the one driver runs.
-fn all() -> Vec<Arc<dyn Controller>> {
+fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(replica_set::ReplicaSets),
         Arc::new(deployment::Deployments),
@@ -73,5 +78,8 @@ fn all() -> Vec<Arc<dyn Controller>> {
         Arc::new(daemon_set::DaemonSets),
         Arc::new(disruption::Budgets),
         Arc::new(disruption::StaleTargets),
+        Arc::new(node_lifecycle::NodeLifecycle::new(Arc::clone(clock))),
+        Arc::new(taint_eviction::TaintEviction::new(Arc::clone(clock))),
+        Arc::new(pod_garbage::PodGarbage::new(Arc::clone(clock))),
     ]
 }

@@ -19,6 +19,7 @@ use client::{
     objects::{Namespace, Object},
     requests::Form,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -104,7 +105,9 @@ async fn end(shell: &Shell, key: &Key) -> Result<Option<Duration>, ApiError> {
     if !namespace.metadata.is_being_deleted() || !namespace.spec.finalizers.iter().any(holds) {
         return Ok(None);
     }
+    // As `metav1.Time` is written.
     let now = shell.clock.now();
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let found = content::clear(&shell.requests, &namespace, now).await;
     let goes_at_once = namespace.metadata.finalizers.is_empty() && namespace.spec.finalizers.len() == 1;
     let conditions = conditions::conditions(&namespace.status.conditions, &found, now);

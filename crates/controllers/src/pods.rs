@@ -2,7 +2,10 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use client::objects::{Pod, pod::Phase};
+use client::{
+    objects::{Object, Pod, pod::Phase},
+    requests::{DeleteOptions, Patch},
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,7 +31,7 @@ pub fn from_template(template: &Value, owner: &Reference) -> Value {
 
 pub fn create(template: &Value, owner: &Reference) -> Action {
     Action::Create {
-        kind: <Pod as client::objects::Object>::KIND,
+        kind: Pod::KIND,
         namespace: owner.key.namespace().into(),
         object: from_template(template, owner),
         tell: Some(owner.clone()),
@@ -81,4 +84,50 @@ fn deletion_cost(pod: &Pod) -> i32 {
 fn magnitude(since: Timestamp, now: Timestamp) -> u32 {
     let nanoseconds = now.as_nanosecond().saturating_sub(since.as_nanosecond()).max(1);
     nanoseconds.ilog2()
+}
+
+/// Tells the pod why it is taken away, unless it knows: the condition `DisruptionTarget` (KEP-3329).
+pub fn disrupted(pod: &Pod, (reason, message): (&str, &str), now: Timestamp) -> Option<Action> {
+    let known = pod.condition(DISRUPTION_TARGET);
+    if known.is_some_and(|known| *known.status == *"True" && *known.reason == *reason && *known.message == *message) {
+        return None;
+    }
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [disruption(pod, reason, message, now)]}});
+    Some(status_patch(pod, patch))
+}
+
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+fn disruption(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Value {
+    let mut condition = json!({
+        "type": DISRUPTION_TARGET, "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": crate::recorder::seconds(now),
+    });
+    if pod.metadata.generation > 0 {
+        condition["observedGeneration"] = pod.metadata.generation.into();
+    }
+    condition
+}
+
+fn status_patch(pod: &Pod, patch: Value) -> Action {
+    Action::Patch { kind: Pod::KIND, key: pod.key(), subresource: "status", form: Patch::Strategic, patch }
+}
+
+/// Ends a pod that no node will end: marks it as failed, unless it is over, and deletes it without grace.
+pub fn end_for_good(pod: &Pod, why: Option<(&str, &str)>, now: Timestamp) -> Vec<Vec<Action>> {
+    let mut steps = Vec::new();
+    if !pod.is_over() {
+        let mut status = json!({"phase": "Failed"});
+        if pod.metadata.generation > 0 {
+            status["observedGeneration"] = pod.metadata.generation.into();
+        }
+        if let Some((reason, message)) = why {
+            status["conditions"] = json!([disruption(pod, reason, message, now)]);
+        }
+        steps.push(vec![status_patch(pod, json!({"metadata": {"uid": pod.metadata.uid}, "status": status}))]);
+    }
+    let uid = Some(pod.metadata.uid.clone());
+    let options = DeleteOptions { uid, grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    steps.push(vec![Action::Delete { kind: Pod::KIND, key: pod.key(), options, tell: None }]);
+    steps
 }

@@ -72,6 +72,8 @@ pub struct ClaimVolume {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
     pub phase: Phase,
+    /// Why it is in that phase; mostly empty.
+    pub reason: Box<str>,
     pub conditions: Vec<Condition>,
     pub container_statuses: Vec<ContainerStatus>,
     /// Where room is being made for the pod.
