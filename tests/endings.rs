@@ -13,7 +13,7 @@ use client::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stdx::{Clock, SystemClock, SystemRandom};
+use stdx::{Clock, Random, SystemClock, SystemRandom};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,14 +61,14 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let config = apiserver::server::Config::new(directory.path());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random = Arc::new(SystemRandom::default());
-        let running = apiserver::server::Server::start(config, Arc::clone(&clock), random).await.unwrap();
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
+        let running = apiserver::server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await.unwrap();
         let connect =
             |account: &str| client::in_process(running.in_process(apiserver::identity::User::controller(account)));
         let requests = Requests::new(connect("test"), "test");
         let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
         let (own, followers) = Caches::start(&requests, Topic::ALL);
-        let controllers = controllers::start(&own, &connect, &clock);
+        let controllers = controllers::start(&own, &connect, (&clock, &random));
         for mut more in [followers, controllers] {
             tasks.spawn(async move { while more.join_next().await.is_some() {} });
         }

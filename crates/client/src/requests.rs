@@ -208,6 +208,10 @@ impl Requests {
     }
 
     /// The bytes of an answer as they come.
+    pub async fn stream(&self, path_and_query: &str) -> Result<Body, ApiError> {
+        self.stream_as(Form::Object, path_and_query).await
+    }
+
     pub async fn stream_as(&self, form: Form, path_and_query: &str) -> Result<Body, ApiError> {
         let request = self.request(Method::GET, path_and_query, form, "", None)?;
         let response = self.client.send(request).await.map_err(unanswered)?;

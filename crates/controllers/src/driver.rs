@@ -250,6 +250,15 @@ impl Shell {
     }
 }
 
+/// Waits for tasks that do not end by themselves; a panic in one is this one's too.
+pub async fn outlive(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
 /// The pause after which a time in the future will have come.
 pub fn until(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()

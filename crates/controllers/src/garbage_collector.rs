@@ -37,7 +37,7 @@ use tokio::{
 };
 
 use crate::{
-    driver::Shell,
+    driver::{self, Shell},
     recorder::Recorder,
     resources::{self, Resources},
 };
@@ -97,7 +97,7 @@ pub async fn run(shell: Shell) {
     for _ in 0..ASKING {
         tasks.spawn(Arc::clone(&collector).ask());
     }
-    while tasks.join_next().await.is_some() {}
+    driver::outlive(tasks).await;
 }
 
 /// Whether the objects of a resource are followed. Events own nothing, are owned by nobody, and are many.
@@ -153,6 +153,8 @@ impl Collector {
         let mut started = Some(started);
         loop {
             tokio::select! {
+                // The same run for the same seed.
+                biased;
                 changed = served.changed() => if changed.is_err() { return },
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                     // Its kind was no longer served when it looked; what is served now is seen below.

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
-    driver::Shell,
+    driver::{self, Shell},
     plan::{Action, status_patch},
 };
 
@@ -49,11 +49,18 @@ pub async fn run(shell: Shell) {
     for _ in 0..WORKERS {
         tasks.spawn(work(shell.clone(), queue.clone()));
     }
-    loop {
-        for subscription in &subscriptions {
-            touched(&shell, &subscription.changes(), &queue);
+    let hearing = async {
+        loop {
+            for subscription in &subscriptions {
+                touched(&shell, &subscription.changes(), &queue);
+            }
+            news.notified().await;
         }
-        news.notified().await;
+    };
+    tokio::select! {
+        biased;
+        () = driver::outlive(tasks) => {}
+        () = hearing => {}
     }
 }
 
