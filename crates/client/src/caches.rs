@@ -166,7 +166,7 @@ fn observe_deletion<T: Object>(cache: &Cache<T>, key: &Key, answer: &[u8]) {
     let Answer { kind } = serde_json::from_slice(answer).unwrap_or_default();
     if *kind == *T::KIND.kind
         && let Ok(object) = serde_json::from_slice::<T>(answer)
-        && object.meta().is_held_up()
+        && object.is_held_up()
     {
         return cache.observe(object);
     }

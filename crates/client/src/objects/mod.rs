@@ -45,6 +45,11 @@ pub trait Object: DeserializeOwned + Send + Sync + 'static {
     /// ([`crate::cache::OWNER`]).
     fn index(&self, _add: &mut dyn FnMut(&'static str, &str)) {}
 
+    /// Being deleted, and not at once.
+    fn is_held_up(&self) -> bool {
+        self.meta().is_held_up()
+    }
+
     fn key(&self) -> Key {
         Key::new(&self.meta().namespace, &self.meta().name)
     }

@@ -19,6 +19,10 @@ impl Object for Namespace {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
+
+    fn is_held_up(&self) -> bool {
+        self.metadata.is_being_deleted() && !(self.spec.finalizers.is_empty() && self.metadata.finalizers.is_empty())
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -35,7 +35,7 @@ pub struct Faults {
     pub watch_life: Option<Duration>,
     /// How late news may be on a watch.
     pub watch_delay: Duration,
-    /// The control plane is gone after so many requests at most, again and again.
+    /// The control plane is gone before or after one of so many requests that write at most, again and again.
     pub requests_until_crash: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ impl Faults {
             delay: Duration::from_millis(50),
             watch_life: Some(Duration::from_secs(30)),
             watch_delay: Duration::from_millis(300),
-            requests_until_crash: Some(60),
+            requests_until_crash: Some(30),
         }
     }
 }
@@ -112,9 +112,13 @@ impl Network {
         if writes && self.happens(faults.lost_requests) {
             return gone();
         }
-        self.may_crash().await;
+        if writes {
+            self.may_crash().await;
+        }
         let response = handle(request).await;
-        self.may_crash().await;
+        if writes {
+            self.may_crash().await;
+        }
         self.late(faults.delay).await;
         if writes && self.happens(faults.lost_answers) {
             return gone();
