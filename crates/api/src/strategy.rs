@@ -25,8 +25,6 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// The first delete of the object, and its time (RFC 3339): what it says while it is emptied.
     pub prepare_delete: fn(&mut Value, &str),
-    /// Whether who deletes an object may have the garbage collector see to its dependents first.
-    pub takes_propagation: bool,
     /// `(new, old)` for a write to the status subresource; `new` has old's spec already.
     pub prepare_status: fn(&mut Value, &Value),
     /// The whole object, at creation and after each update. Object metadata is validated elsewhere.
@@ -51,8 +49,21 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// The grace period of a graceful delete, in seconds, from the object (pods); `None`: deleted at once.
     pub grace_period_seconds: fn(&Value) -> Option<i64>,
+    /// What becomes of the objects that one owns when it is deleted without a word about them.
+    pub dependents: Dependents,
     /// A delete answers with the object instead of a `Status`.
     pub returns_deleted_object: bool,
+}
+
+/// The default for what a deleted object owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go after it.
+    Collected,
+    /// They are let go, as it was before there was a garbage collector: jobs, replication controllers.
+    Orphaned,
+    /// It has none, or sees to them itself, and what a delete says of them is not heard: events, definitions.
+    None,
 }
 
 /// The syntaxes of names (apimachinery, `pkg/api/validation`).
@@ -74,7 +85,6 @@ impl Strategy {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_delete: |_, _| {},
-        takes_propagation: true,
         prepare_status: |_, _| {},
         validate: |_, _| {},
         expressions: |_, _| {},
@@ -87,6 +97,7 @@ impl Strategy {
         create_on_update: false,
         unconditional_update: true,
         grace_period_seconds: |_| None,
+        dependents: Dependents::Collected,
         returns_deleted_object: false,
     };
 }

@@ -19,7 +19,7 @@ mod simulation;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -66,7 +66,7 @@ struct Collector {
     objects: WorkQueue<Uid>,
     owners: WorkQueue<Identity>,
     /// Owners of kinds that are not served: asked for again when that changes.
-    unknown: Mutex<Vec<Identity>>,
+    unknown: Mutex<BTreeSet<Identity>>,
     resources: watch::Sender<Resources>,
     requests: Requests,
     shell: Shell,

@@ -108,8 +108,8 @@ async fn work(shell: Shell, queue: WorkQueue<Key>) {
 /// One look at a namespace. Returns how long to wait for what is left at most.
 async fn end(shell: &Shell, key: &Key) -> Result<Option<Duration>, ApiError> {
     let Some(namespace) = shell.caches.namespaces.get(key) else { return Ok(None) };
-    let holds = |finalizer: &Box<str>| **finalizer == *FINALIZER;
-    if !namespace.metadata.is_being_deleted() || !namespace.spec.finalizers.iter().any(holds) {
+    let holds = |finalizers: &[Box<str>]| finalizers.iter().any(|finalizer| **finalizer == *FINALIZER);
+    if !namespace.metadata.is_being_deleted() || !holds(&namespace.spec.finalizers) {
         return Ok(None);
     }
     // As `metav1.Time` is written.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     resource::{Column, Conversion},
-    strategy::{NameRule, Strategy},
+    strategy::{Dependents, NameRule, Strategy},
     syntax,
 };
 
@@ -17,6 +17,7 @@ pub const STRATEGY: Strategy = Strategy {
     validate: |object, errors| check(object, errors, |root| legacy(root, "reportingComponent")),
     create_on_update: true,
     name: NameRule::PathSegment,
+    dependents: Dependents::None,
     ..Strategy::DEFAULT
 };
 

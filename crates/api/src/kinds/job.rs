@@ -17,7 +17,7 @@ use crate::{
     metadata,
     resource::Column,
     selector::LabelSelector,
-    strategy::Strategy,
+    strategy::{Dependents, Strategy},
     syntax,
 };
 
@@ -40,6 +40,7 @@ pub const STRATEGY: Strategy = Strategy {
     validate_status: |new, old, errors| check(new, errors, |new| status::rules(new, old)),
     warnings,
     counts_generation: true,
+    dependents: Dependents::Orphaned,
     ..Strategy::DEFAULT
 };
 

@@ -12,7 +12,10 @@ use super::{
         always_running, non_negative, plain_selector_column, refuse_labels, replica_columns, warnings, wide_columns,
     },
 };
-use crate::{resource::Column, strategy::Strategy};
+use crate::{
+    resource::Column,
+    strategy::{Dependents, Strategy},
+};
 
 pub const STRATEGY: Strategy = Strategy {
     default,
@@ -20,6 +23,7 @@ pub const STRATEGY: Strategy = Strategy {
     validate_status: |new, _, errors| check(new, errors, |new| replica_status(&new.get("status"))),
     warnings,
     counts_generation: true,
+    dependents: Dependents::Orphaned,
     ..Strategy::DEFAULT
 };
 

@@ -18,7 +18,7 @@ pub const STRATEGY: Strategy = Strategy {
     prepare_update,
     prepare_delete: status::begin_deletion,
     // Its instances go first in any case, and nothing else is its own.
-    takes_propagation: false,
+    dependents: api::strategy::Dependents::None,
     validate_create: |definition, errors| validate(definition, None, errors),
     validate_update: |new, old, errors| {
         validate(new, Some(old), errors);

@@ -4,6 +4,7 @@ use api::{
     field::{FieldError, Path},
     resource::Resource,
     status::{Status, Subject},
+    strategy::Dependents,
 };
 use serde_json::{Value, json};
 use store::{CommitError, Durability};
@@ -215,9 +216,7 @@ pub(crate) fn member(collection: &Target, key: &str) -> Target {
 /// What a delete makes of an object: its next state, and whether it is gone with it.
 fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: i64) -> (Value, bool) {
     let mut new = old.clone();
-    if resource.strategy.takes_propagation {
-        set_propagation_finalizers(&mut new, options.propagation);
-    }
+    set_propagation_finalizers(&mut new, resource.strategy.dependents, options.propagation);
     if old["metadata"]["deletionTimestamp"].is_null() {
         (resource.strategy.prepare_delete)(&mut new, &timestamp(now_seconds));
     }
@@ -261,16 +260,21 @@ fn timestamp(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Foreground and orphan deletion are carried out by the garbage collector, which a finalizer asks for.
-fn set_propagation_finalizers(document: &mut Value, propagation: Option<Propagation>) {
-    let Some(propagation) = propagation else { return };
+/// Foreground and orphan deletion are carried out by the garbage collector, which a finalizer asks for. One that is there
+/// stays unless the delete says how.
+fn set_propagation_finalizers(document: &mut Value, dependents: Dependents, asked: Option<Propagation>) {
     let mut finalizers: Vec<Value> = document["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
-    match propagation {
-        Propagation::Orphan => finalizers.push(ORPHAN.into()),
-        Propagation::Foreground => finalizers.push(FOREGROUND.into()),
-        Propagation::Background => {}
-    }
+    let is_ours = |finalizer: &Value| finalizer == ORPHAN || finalizer == FOREGROUND;
+    let wanted = match (dependents, asked) {
+        (Dependents::None, _) | (_, Some(Propagation::Background)) => None,
+        (_, Some(Propagation::Orphan)) => Some(ORPHAN),
+        (_, Some(Propagation::Foreground)) => Some(FOREGROUND),
+        (_, None) if finalizers.iter().any(is_ours) => return,
+        (Dependents::Orphaned, None) => Some(ORPHAN),
+        (Dependents::Collected, None) => return,
+    };
+    finalizers.retain(|finalizer| !is_ours(finalizer));
+    finalizers.extend(wanted.map(Value::from));
     match finalizers.is_empty() {
         true => super::write::remove(&mut document["metadata"], "finalizers"),
         false => document["metadata"]["finalizers"] = finalizers.into(),
@@ -299,4 +303,33 @@ pub fn success(target: &Target, uid: &Value) -> Value {
         details["group"] = (*target.resource.group).into();
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owned_is_collected_waited_for_or_let_go() {
+        use Dependents::{Collected, None as Nothing, Orphaned};
+        use Propagation::{Background, Foreground, Orphan};
+        for (dependents, asked, before, after) in [
+            (Collected, None, &[][..], &[][..]),
+            (Collected, None, &["x/y", FOREGROUND], &["x/y", FOREGROUND]),
+            (Collected, Some(Foreground), &["x/y"], &["x/y", FOREGROUND]),
+            (Collected, Some(Orphan), &[FOREGROUND], &[ORPHAN]),
+            (Collected, Some(Background), &[ORPHAN, "x/y"], &["x/y"]),
+            (Orphaned, None, &["x/y"], &["x/y", ORPHAN]),
+            (Orphaned, None, &[FOREGROUND], &[FOREGROUND]),
+            (Orphaned, Some(Background), &[], &[]),
+            (Nothing, Some(Foreground), &[], &[]),
+            (Nothing, None, &[ORPHAN], &[]),
+        ] {
+            let mut object = json!({"metadata": {"finalizers": before}});
+            set_propagation_finalizers(&mut object, dependents, asked);
+            let found: Vec<&str> =
+                object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            assert_eq!(found, after, "{dependents:?}, {asked:?}, {before:?}");
+        }
+    }
 }

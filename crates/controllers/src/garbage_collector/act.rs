@@ -182,7 +182,7 @@ impl Collector {
                         }
                     }
                     Ok(None) => {
-                        self.unknown.lock().push(identity.clone());
+                        self.unknown.lock().insert(identity.clone());
                         self.owners.forget_failures(&identity);
                     }
                     Err(error) => {
