@@ -18,6 +18,7 @@ pub mod garbage_collector;
 pub mod lookup;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod node_ranges;
 pub mod pod_garbage;
 mod pods;
 pub mod replica_set;
@@ -81,5 +82,6 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(node_lifecycle::NodeLifecycle::new(Arc::clone(clock))),
         Arc::new(taint_eviction::TaintEviction::new(Arc::clone(clock))),
         Arc::new(pod_garbage::PodGarbage::new(Arc::clone(clock))),
+        Arc::new(node_ranges::NodeRanges::default()),
     ]
 }

@@ -28,6 +28,7 @@ use crate::{
     cases,
     driver::{Controller, Turn, until},
     node_lifecycle::NodeLifecycle,
+    node_ranges::NodeRanges,
     plan::Action,
     pod_garbage::PodGarbage,
     taint_eviction::TaintEviction,
@@ -39,6 +40,8 @@ type Make = fn(Arc<dyn Clock>) -> Box<dyn Controller>;
 
 const CONTROLLERS: &[(&str, Make)] = &[
     ("node_lifecycle", |clock| Box::new(NodeLifecycle::new(clock))),
+    // Room for four nodes.
+    ("node_ranges", |_| Box::new(NodeRanges::new(vec!["10.0.0.0/22".parse().unwrap()]))),
     ("taint_eviction", |clock| Box::new(TaintEviction::new(clock))),
     // Of pods that are over, two stay.
     ("pod_garbage", |clock| Box::new(PodGarbage::keeping(2, clock))),

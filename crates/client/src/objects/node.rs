@@ -30,6 +30,9 @@ pub struct NodeSpec {
     /// Cordoned.
     pub unschedulable: bool,
     pub taints: Vec<Taint>,
+    /// The addresses of its pods, one range a family.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
