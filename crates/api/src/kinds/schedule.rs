@@ -1,14 +1,20 @@
-//! The schedules of cron jobs: five fields, or a name for them, or a period.
+//! The schedules of cron jobs: five fields, or a name for them, or a period. When they come is in [`times`].
+//!
+//! The syntax and its errors are those of `robfig/cron`, which Kubernetes uses: no crate at hand reads the same (they
+//! take Sunday for 1 or 7, know `L` and `#`, or combine the two fields of days otherwise).
+
+mod times;
 
 use jiff::tz::TimeZone;
 
-/// Times in the clock of some time zone. Each field has a bit for each value that it allows.
+/// Times in the clock of some time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
     EverySeconds(i64),
     Fields(Fields),
 }
 
+/// Each field has a bit for each value that it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fields {
     pub minutes: u64,
@@ -81,20 +87,29 @@ pub fn is_time_zone(name: &str) -> bool {
     name == "UTC" || TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name))
 }
 
+/// A time zone by its name. What is not in the machine's database is looked up in the one that is built in.
+pub fn time_zone(name: &str) -> Option<TimeZone> {
+    if is_time_zone(name) { TimeZone::get(name).ok() } else { None }
+}
+
+/// The time zone that stands before the fields. New schedules may not have one; old ones may.
+pub fn zone_before_fields(text: &str) -> Option<&str> {
+    let (zone, _) = text.strip_prefix("CRON_").unwrap_or(text).strip_prefix("TZ=")?.split_once(' ')?;
+    Some(zone)
+}
+
 /// A time zone before the fields is refused elsewhere; here it only has to be one, and followed by fields.
 fn without_time_zone(text: &str) -> Result<&str, String> {
     if !text.starts_with("TZ=") && !text.starts_with("CRON_TZ=") {
         return Ok(text);
     }
-    match text.split_once(' ') {
-        Some((zone, fields)) => match zone.split_once('=') {
-            Some((_, zone)) if !zone.is_empty() && zone != "Local" && !is_time_zone(zone) => {
-                Err(format!("provided bad location {zone}: unknown time zone {zone}"))
-            }
-            _ => Ok(fields.trim()),
-        },
-        None => Err("invalid schedule format: no fields after the time zone".to_owned()),
+    let Some(zone) = zone_before_fields(text) else {
+        return Err("invalid schedule format: no fields after the time zone".to_owned());
+    };
+    if !zone.is_empty() && zone != "Local" && !is_time_zone(zone) {
+        return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
     }
+    Ok(text.split_once(' ').map_or("", |(_, fields)| fields.trim()))
 }
 
 fn every(text: &str, period: &str) -> Result<Schedule, String> {
