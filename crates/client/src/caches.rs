@@ -132,6 +132,8 @@ kinds! {
     pod_disruption_budgets: PodDisruptionBudget,
     leases: Lease,
     namespaces: Namespace,
+    jobs: Job,
+    cron_jobs: CronJob,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

@@ -17,6 +17,7 @@ use crate::{
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
+    job::{Jobs, OrphanedPods},
     lookup::{Findings, Found, Lookup},
     plan::{Action, Plan},
     replica_set::ReplicaSets,
@@ -32,6 +33,8 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("daemon_set", &DaemonSets),
     ("disruption", &Budgets),
     ("disruption_target", &StaleTargets),
+    ("job", &Jobs),
+    ("orphaned_pod", &OrphanedPods),
 ];
 
 #[test]

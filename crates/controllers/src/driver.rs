@@ -46,6 +46,13 @@ pub struct Turn {
     pub found: Findings,
 }
 
+impl Turn {
+    /// The first look at a key, or one after all went well.
+    pub fn at(now: Timestamp) -> Self {
+        Self { now, failure: None, attempts: Attempts::default(), found: Findings::default() }
+    }
+}
+
 /// An action the server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

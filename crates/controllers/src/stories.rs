@@ -145,7 +145,7 @@ impl World {
                 }
             }
             for key in keys {
-                let plan = self.controller.reconcile(&self.caches, &key, &Turn { now, failure: None });
+                let plan = self.controller.reconcile(&self.caches, &key, &Turn::at(now));
                 if let Some(wait) = plan.again_after {
                     let due = now + wait;
                     let known = self.due.entry(key.clone()).or_insert(due);
@@ -196,6 +196,7 @@ impl World {
 
     fn apply(&mut self, action: &Action) {
         match action {
+            Action::Told { action, .. } => self.apply(action),
             Action::Patch { kind, key, form, patch, .. } => {
                 let place = (kind.plural.to_string(), key.clone());
                 let Some(mut object) = self.objects.get(&place).cloned() else { return };

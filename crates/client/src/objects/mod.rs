@@ -4,6 +4,8 @@
 //! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
 pub mod apps;
+pub mod batch;
+pub mod container;
 pub mod lease;
 pub mod meta;
 pub mod namespace;
@@ -18,6 +20,7 @@ pub mod volume;
 pub mod workload;
 
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
+pub use batch::{CronJob, Job};
 pub use lease::Lease;
 pub use meta::{Condition, Labels, Meta, OwnerReference};
 pub use namespace::Namespace;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{
     Condition, Meta, Object,
+    container::ContainerStatus,
     shape::{self, PodShape, PodVolume},
 };
 use crate::Kind;
@@ -75,7 +76,8 @@ pub struct PodStatus {
     /// Why it is in that phase; mostly empty.
     pub reason: Box<str>,
     pub conditions: Vec<Condition>,
-    pub container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Box<[ContainerStatus]>,
+    pub container_statuses: Box<[ContainerStatus]>,
     /// Where room is being made for the pod.
     pub nominated_node_name: Box<str>,
     pub start_time: Option<Timestamp>,
@@ -89,12 +91,6 @@ pub enum Phase {
     Succeeded,
     Failed,
     Unknown,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ContainerStatus {
-    pub restart_count: i32,
 }
 
 impl Pod {

@@ -127,8 +127,15 @@ fn changes(new: &Node<'_>, old: &Value) {
     if holds(old, "SuccessCriteriaMet") && !holds(new.value, "SuccessCriteriaMet") {
         status.get("conditions").invalid_unshown("cannot disable the SuccessCriteriaMet=True condition");
     }
+    // An indexed job can be made smaller, and then has fewer indexes that succeeded.
+    let spec = &new.value["spec"];
+    let shrinks = text(spec, "completionMode") == "Indexed" && spec["completions"] == spec["parallelism"];
+    let is_resumed = holds(old, "Suspended") && !holds(new.value, "Suspended");
     let old = &old["status"];
     for counter in ["failed", "succeeded"] {
+        if counter == "succeeded" && shrinks {
+            continue;
+        }
         if status.get(counter).integer() < old[counter].as_i64().unwrap_or_default() {
             let node = status.get(counter);
             node.invalid_value(node.integer(), format!("cannot decrease the {counter} counter"));
@@ -139,8 +146,8 @@ fn changes(new: &Node<'_>, old: &Value) {
         completion.invalid("field is immutable");
     }
     let start = status.get("startTime");
-    let is_suspended = new.value["spec"]["suspend"] == true;
-    if !old["startTime"].is_null() && *start.value != old["startTime"] && !is_suspended {
+    let may_change = spec["suspend"] == true || is_resumed;
+    if !old["startTime"].is_null() && *start.value != old["startTime"] && !may_change {
         start.invalid("field is immutable for unsuspended job once set");
     }
 }
