@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     attempts::AttemptsByKey,
     daemon_set::DaemonSets,
+    cron_job::CronJobs,
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
@@ -23,6 +24,7 @@ use crate::{
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
     stateful_set::StatefulSets,
+    ttl_after_finished::TtlAfterFinished,
 };
 
 const CONTROLLERS: &[(&str, &dyn Controller)] = &[
@@ -35,6 +37,8 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("disruption_target", &StaleTargets),
     ("job", &Jobs),
     ("orphaned_pod", &OrphanedPods),
+    ("cron_job", &CronJobs),
+    ("ttl_after_finished", &TtlAfterFinished),
 ];
 
 #[test]

@@ -87,6 +87,9 @@ pub trait Controller: Send + Sync + 'static {
     /// The keys that have to be looked at after these changes.
     fn touched(&self, caches: &Caches, changes: &Changes, add: &mut dyn FnMut(Key));
 
+    /// The keys that have to be looked at only some time after these changes.
+    fn touched_later(&self, _: &Changes, _now: Timestamp, _add: &mut dyn FnMut(Key, Duration)) {}
+
     fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan;
 }
 
@@ -117,6 +120,7 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
         for subscription in &subscriptions {
             let changes = subscription.changes();
             controller.touched(&shell.caches, &changes, &mut |key| queue.add(key));
+            controller.touched_later(&changes, shell.clock.now(), &mut |key, wait| queue.add_after(key, wait));
         }
         news.notified().await;
     }

@@ -12,6 +12,7 @@ pub mod recorder;
 
 mod claim;
 pub mod daemon_set;
+pub mod cron_job;
 pub mod deployment;
 pub mod disruption;
 pub mod garbage_collector;
@@ -33,6 +34,7 @@ pub mod stateful_set;
 mod stories;
 pub mod taint_eviction;
 mod template_hash;
+pub mod ttl_after_finished;
 
 use std::sync::Arc;
 
@@ -85,5 +87,9 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(taint_eviction::TaintEviction::new(Arc::clone(clock))),
         Arc::new(pod_garbage::PodGarbage::new(Arc::clone(clock))),
         Arc::new(node_ranges::NodeRanges::default()),
+        Arc::new(job::Jobs),
+        Arc::new(job::OrphanedPods),
+        Arc::new(cron_job::CronJobs),
+        Arc::new(ttl_after_finished::TtlAfterFinished),
     ]
 }

@@ -180,23 +180,23 @@ struct Named {
 impl Event {
     /// What the maker of an object is told of its making.
     pub fn of_creation(about: &Reference, kind: &Kind, result: &Result<bytes::Bytes, ApiError>) -> Self {
-        let thing = thing(kind);
+        let words = words(about, kind);
         match result {
             Ok(answer) => {
                 let made: Named = serde_json::from_slice(answer).unwrap_or_default();
-                Self::normal(about, "SuccessfulCreate", format!("Created {thing}: {}", made.metadata.name))
+                Self::normal(about, "SuccessfulCreate", format!("Created {} {}", words.thing, made.metadata.name))
             }
-            Err(error) => Self::warning(about, "FailedCreate", format!("Error creating: {error}")),
+            Err(error) => Self::warning(about, "FailedCreate", format!("{}: {error}", words.creation_failed)),
         }
     }
 
     pub fn of_deletion(about: &Reference, kind: &Kind, key: &Key, result: &Result<bytes::Bytes, ApiError>) -> Self {
-        let thing = thing(kind);
+        let words = words(about, kind);
         match result {
             Err(error) if !error.is_not_found() => {
-                Self::warning(about, "FailedDelete", format!("Error deleting: {error}"))
+                Self::warning(about, "FailedDelete", format!("{}: {error}", words.deletion_failed))
             }
-            _ => Self::normal(about, "SuccessfulDelete", format!("Deleted {thing}: {}", key.name())),
+            _ => Self::normal(about, "SuccessfulDelete", format!("Deleted {} {}", words.thing, key.name())),
         }
     }
 
@@ -209,7 +209,19 @@ impl Event {
     }
 }
 
-/// A kind as messages call it: `pod`, `job`.
-fn thing(kind: &Kind) -> String {
-    kind.kind.to_lowercase()
+/// How an owner is told about what it owns.
+struct Words {
+    /// `pod:`, and to cron jobs `job`.
+    thing: String,
+    creation_failed: &'static str,
+    deletion_failed: &'static str,
+}
+
+fn words(about: &Reference, kind: &Kind) -> Words {
+    let thing = kind.kind.to_lowercase();
+    if about.kind.kind == "CronJob" {
+        Words { thing, creation_failed: "Error creating job", deletion_failed: "Deleted job" }
+    } else {
+        Words { thing: thing + ":", creation_failed: "Error creating", deletion_failed: "Error deleting" }
+    }
 }
