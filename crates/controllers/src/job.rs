@@ -13,6 +13,8 @@ mod orphans;
 mod policy;
 mod scale;
 mod status;
+#[cfg(test)]
+mod tests;
 mod tracked;
 
 pub use orphans::OrphanedPods;
