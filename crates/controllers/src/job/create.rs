@@ -21,9 +21,9 @@ pub struct Maker<'c> {
     census: &'c Census<'c>,
     caches: &'c Caches,
     template: Value,
-    /// The UIDs of the pods that are known, in order. A creation whose answer was lost is asked for again under the
-    /// same name, as long as nothing new is known, and is then refused.
-    seed: Vec<&'c str>,
+    /// What pods there are and were. A creation whose answer was lost is asked for again under the same name, as long
+    /// as nothing new is known, and is then refused.
+    seed: (i64, i32, Vec<&'c str>),
     names: HashSet<String>,
 }
 
@@ -37,8 +37,9 @@ impl<'c> Maker<'c> {
                 containers.into_iter().flatten().for_each(add_variable);
             }
         }
-        let mut seed: Vec<&str> = census.members.iter().map(Member::uid).collect();
-        seed.sort_unstable();
+        let mut uids: Vec<&str> = census.members.iter().map(Member::uid).collect();
+        uids.sort_unstable();
+        let seed = (census.job.metadata.generation, census.job.status.failed, uids);
         Self { census, caches, template, seed, names: HashSet::new() }
     }
 
