@@ -86,11 +86,11 @@ impl Controller for Jobs {
             // Whose they are decides what they count for: first things first.
             return plan_of([claimed.actions.into_iter().map(tracked::with_owner).collect()]);
         }
-        decide(&Census::take(&job, claimed.own, turn.now), &owner, caches, turn)
+        decide(&Census::take(&job, claimed.own, turn.now), &owner, turn)
     }
 }
 
-fn decide(census: &Census<'_>, owner: &Reference, caches: &Caches, turn: &Turn) -> Plan {
+fn decide(census: &Census<'_>, owner: &Reference, turn: &Turn) -> Plan {
     let job = census.job;
     let start = job.status.start_time.or_else(|| (!job.is_suspended()).then(|| status::seconds(turn.now)));
     let mut ending = Ending::recorded(job).or_else(|| Ending::decided(census, start));
@@ -102,7 +102,7 @@ fn decide(census: &Census<'_>, owner: &Reference, caches: &Caches, turn: &Turn) 
     } else if job.metadata.is_being_deleted() {
         Some(Scaling::default())
     } else {
-        Some(Scaling::towards_wanted(census, caches))
+        Some(Scaling::towards_wanted(census))
     };
     if ending.is_none() && scaling.as_ref().is_some_and(|scaling| has_completed(census, scaling)) {
         ending = Some(Ending::by_completions());

@@ -1,34 +1,21 @@
 //! The pods of a job as they are created.
 
-use std::collections::HashSet;
-
-use client::Caches;
 use serde_json::{Value, json};
 
-use super::{
-    FINALIZER, INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES,
-    census::{Census, Member},
-    policy::Verdict,
-};
-use crate::{names::letters, plan::Reference, pods};
+use super::{FINALIZER, INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, census::Census, policy::Verdict};
+use crate::{plan::Reference, pods};
 
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
-/// The longest name, less the letters that are added.
+/// The longest name, less the letters that are added to it.
 const LONGEST_BASE: usize = 58;
-const LETTERS: usize = 5;
 
 pub struct Maker<'c> {
     census: &'c Census<'c>,
-    caches: &'c Caches,
     template: Value,
-    /// What pods there are and were. A creation whose answer was lost is asked for again under the same name, as long
-    /// as nothing new is known, and is then refused.
-    seed: (i64, i32, Vec<&'c str>),
-    names: HashSet<String>,
 }
 
 impl<'c> Maker<'c> {
-    pub fn new(census: &'c Census<'_>, caches: &'c Caches) -> Self {
+    pub fn new(census: &'c Census<'_>) -> Self {
         let mut template = pods::from_template(&census.job.spec.template, &Reference::to(census.job));
         add_to_list(&mut template["metadata"], "finalizers", FINALIZER);
         if census.job.is_indexed() {
@@ -37,22 +24,17 @@ impl<'c> Maker<'c> {
                 containers.into_iter().flatten().for_each(add_variable);
             }
         }
-        let mut uids: Vec<&str> = census.members.iter().map(Member::uid).collect();
-        uids.sort_unstable();
-        let seed = (census.job.metadata.generation, census.job.status.failed, uids);
-        Self { census, caches, template, seed, names: HashSet::new() }
+        Self { census, template }
     }
 
-    pub fn pod(&mut self, index: Option<u32>) -> Value {
-        let job = &self.census.job.metadata;
+    pub fn pod(&self, index: Option<u32>) -> Value {
         let mut pod = self.template.clone();
-        let base = base(&job.name, index);
-        pod["metadata"]["name"] = self.name(&base, index).into();
-        pod["metadata"]["generateName"] = base.into();
         let Some(index) = index else { return pod };
+        let job = &self.census.job.metadata.name;
+        pod["metadata"]["generateName"] = base(job, index).into();
         pod["metadata"]["labels"][INDEX] = index.to_string().into();
         pod["metadata"]["annotations"][INDEX] = index.to_string().into();
-        pod["spec"]["hostname"] = format!("{}-{index}", job.name).into();
+        pod["spec"]["hostname"] = format!("{job}-{index}").into();
         if self.census.has_limit_per_index() {
             let (counted, ignored) = self.failures(index);
             pod["metadata"]["annotations"][INDEX_FAILURES] = counted.to_string().into();
@@ -73,25 +55,11 @@ impl<'c> Maker<'c> {
             _ => (counted + 1, ignored),
         }
     }
-
-    fn name(&mut self, base: &str, index: Option<u32>) -> String {
-        let job = &self.census.job.metadata;
-        let ordinal = self.names.len();
-        let mut salt = 0_u32;
-        loop {
-            let seed = (&*job.uid, &self.seed, index.map_or(ordinal, |index| index as usize), salt);
-            let name = format!("{base}{}", letters(seed, LETTERS));
-            if self.caches.pods.find(&job.namespace, &name).is_none() && self.names.insert(name.clone()) {
-                return name;
-            }
-            salt += 1;
-        }
-    }
 }
 
-/// `job-` or `job-7-`, where the job's name gives way if it gets too long.
-fn base(job: &str, index: Option<u32>) -> String {
-    let end = index.map_or("-".to_owned(), |index| format!("-{index}-"));
+/// `job-7-`, where the job's name gives way if it gets too long.
+fn base(job: &str, index: u32) -> String {
+    let end = format!("-{index}-");
     format!("{:.*}{end}", LONGEST_BASE - end.len(), job)
 }
 

@@ -3,7 +3,6 @@
 use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
 
 use client::{
-    Caches,
     objects::{Object, Pod, pod::Phase},
     requests::DeleteOptions,
 };
@@ -41,7 +40,7 @@ impl Scaling {
     }
 
     /// A turn makes pods or removes some, and never both.
-    pub fn towards_wanted(census: &Census<'_>, caches: &Caches) -> Self {
+    pub fn towards_wanted(census: &Census<'_>) -> Self {
         let active = census.active().count();
         let wanted = wanted(census, active);
         let mut remove = surplus(census, active.saturating_sub(wanted));
@@ -50,7 +49,7 @@ impl Scaling {
         if remove.is_empty() {
             let ending = census.members.iter().filter(|member| member.is_terminating()).count();
             let in_place = active + if replaces_only_failed(census.job) { ending } else { 0 };
-            scaling.make(census, caches, wanted.saturating_sub(in_place).min(BURST));
+            scaling.make(census, wanted.saturating_sub(in_place).min(BURST));
         }
         let going: HashSet<&str> = remove.iter().map(|pod| &*pod.metadata.uid).collect();
         let lost = census.active().filter(|member| !member.is_tracked && !going.contains(member.uid()));
@@ -59,7 +58,7 @@ impl Scaling {
         scaling
     }
 
-    fn make(&mut self, census: &Census<'_>, caches: &Caches, count: usize) {
+    fn make(&mut self, census: &Census<'_>, count: usize) {
         if count == 0 {
             return;
         }
@@ -69,9 +68,9 @@ impl Scaling {
             self.again_after = Some(wait);
             return;
         }
-        let mut maker = Maker::new(census, caches);
+        let maker = Maker::new(census);
         if !census.job.is_indexed() {
-            self.create = (0..count).map(|_| maker.pod(None)).collect();
+            self.create = vec![maker.pod(None); count];
             return;
         }
         for index in pending(census, count) {

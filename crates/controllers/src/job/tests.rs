@@ -116,13 +116,11 @@ impl World {
         match action {
             Action::Create { object, .. } => {
                 let mut pod = object.clone();
-                let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-                if self.pods.contains_key(&name) {
-                    return End::Stopped;
-                }
                 self.made += 1;
+                let name = format!("{}{}", pod["metadata"]["generateName"].as_str().unwrap(), self.made);
+                pod["metadata"]["name"] = json!(name);
                 pod["metadata"]["namespace"] = json!("shop");
-                pod["metadata"]["uid"] = json!(format!("{name}.{}", self.made));
+                pod["metadata"]["uid"] = json!(format!("uid-{name}"));
                 pod["metadata"]["creationTimestamp"] = json!(self.now.to_string());
                 pod["status"] = json!({"phase": "Pending"});
                 self.write_pod(&name, pod, answer_is_lost);
