@@ -126,6 +126,15 @@ impl<T: Object> Cache<T> {
         found.map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// The objects that stand under that one of these values in `index` under which there are fewest.
+    pub fn by_fewest(&self, index: &str, values: &[String]) -> Vec<Arc<T>> {
+        let state = self.state.read();
+        let Some(entries) = state.indexes.get(index) else { return Vec::new() };
+        let found = values.iter().map(|value| entries.get(&**value));
+        let fewest = found.min_by_key(|objects| objects.map_or(0, BTreeMap::len)).flatten();
+        fewest.map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+    }
+
     /// The objects that name this UID among their owners.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<T>> {
         self.by(OWNER, uid)

@@ -134,6 +134,9 @@ kinds! {
     namespaces: Namespace,
     jobs: Job,
     cron_jobs: CronJob,
+    services: Service,
+    endpoint_slices: EndpointSlice,
+    endpoints: Endpoints,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

@@ -13,13 +13,16 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     attempts::AttemptsByKey,
-    daemon_set::DaemonSets,
     cron_job::CronJobs,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
+    endpoint_slice::EndpointSlices,
+    endpoints::EndpointsObjects,
     job::{Jobs, OrphanedPods},
     lookup::{Findings, Found, Lookup},
+    mirroring::Mirroring,
     plan::{Action, Plan},
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
@@ -39,6 +42,9 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("orphaned_pod", &OrphanedPods),
     ("cron_job", &CronJobs),
     ("ttl_after_finished", &TtlAfterFinished),
+    ("endpoint_slice", &EndpointSlices),
+    ("endpoints", &EndpointsObjects),
+    ("mirroring", &Mirroring),
 ];
 
 #[test]

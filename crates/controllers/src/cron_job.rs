@@ -20,9 +20,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use crate::{
+    claim::owner_of,
     driver::{Controller, Turn, until},
     plan::{Action, Event, Plan, Reference, status_patch},
-    replicas::owner_of,
 };
 use due::{Due, Start, Unclear};
 

@@ -91,6 +91,12 @@ pub trait Controller: Send + Sync + 'static {
     fn touched_later(&self, _: &Changes, _now: Timestamp, _add: &mut dyn FnMut(Key, Duration)) {}
 
     fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan;
+
+    /// How long a key rests after something was done about it, so that what changes in quick succession is looked at
+    /// together.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What the shells of all controllers share.
@@ -132,6 +138,7 @@ async fn work(
     queue: WorkQueue<Key>,
     attempts: Arc<Mutex<AttemptsByKey>>,
 ) {
+    let mut resting = JoinSet::new();
     loop {
         let key = queue.next().await;
         let mut turn =
@@ -159,7 +166,16 @@ async fn work(
         if let Some(wait) = plan.again_after {
             queue.add_after(key.clone(), wait);
         }
-        queue.done(&key);
+        if plan.steps.is_empty() || controller.rest().is_zero() {
+            queue.done(&key);
+        } else {
+            let (queue, rest) = (queue.clone(), controller.rest());
+            resting.spawn(async move {
+                tokio::time::sleep(rest).await;
+                queue.done(&key);
+            });
+            while resting.try_join_next().is_some() {}
+        }
     }
 }
 

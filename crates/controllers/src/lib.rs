@@ -10,15 +10,18 @@ pub mod driver;
 pub mod plan;
 pub mod recorder;
 
+mod backing;
 mod claim;
-pub mod daemon_set;
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
+pub mod endpoint_slice;
+pub mod endpoints;
 pub mod garbage_collector;
 pub mod job;
 pub mod lookup;
-mod names;
+pub mod mirroring;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod node_ranges;
@@ -91,5 +94,8 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(job::OrphanedPods),
         Arc::new(cron_job::CronJobs),
         Arc::new(ttl_after_finished::TtlAfterFinished),
+        Arc::new(endpoint_slice::EndpointSlices),
+        Arc::new(endpoints::EndpointsObjects),
+        Arc::new(mirroring::Mirroring),
     ]
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use api::selector::LabelSelector;
 use jiff::Timestamp;
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, Visitor},
 };
 
@@ -113,6 +113,12 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
         pairs.sort();
         pairs.dedup_by(|later, earlier| later.0 == earlier.0);
         Self(pairs.into())
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
     }
 }
 

@@ -1,16 +1,17 @@
 //! Pods.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     Condition, Meta, Object,
     container::ContainerStatus,
+    service::Protocol,
     shape::{self, PodShape, PodVolume},
 };
-use crate::Kind;
+use crate::{Key, Kind};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -24,6 +25,8 @@ pub struct Pod {
 pub const NODE: &str = "node";
 /// The index by each label a pod carries ([`labelled`]).
 pub(super) const LABEL: &str = "label";
+/// The index by the claims a pod mounts, by their keys.
+pub const CLAIM: &str = "claim";
 
 /// How a label of a namespace's pods stands in [`LABEL`].
 pub(super) fn labelled(namespace: &str, key: &str, value: &str) -> String {
@@ -44,6 +47,9 @@ impl Object for Pod {
         for (key, value) in self.metadata.labels.iter() {
             add(LABEL, &labelled(&self.metadata.namespace, key, value));
         }
+        for claim in self.claims() {
+            add(CLAIM, claim.as_str());
+        }
     }
 }
 
@@ -52,6 +58,8 @@ impl Object for Pod {
 pub struct PodSpec {
     /// Empty until the pod is bound.
     pub node_name: Box<str>,
+    pub hostname: Box<str>,
+    pub subdomain: Box<str>,
     /// What the pod wants of a node; one in memory for all pods that want the same.
     pub shape: Arc<PodShape>,
     /// The node whose name the pod's affinity asks for, as a DaemonSet's does.
@@ -81,6 +89,10 @@ pub struct PodStatus {
     /// Where room is being made for the pod.
     pub nominated_node_name: Box<str>,
     pub start_time: Option<Timestamp>,
+    #[serde(rename = "podIP", deserialize_with = "address")]
+    pod_ip: Option<IpAddr>,
+    #[serde(rename = "podIPs", deserialize_with = "addresses")]
+    pod_ips: Box<[IpAddr]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
@@ -132,5 +144,75 @@ impl Pod {
     /// All its containers have ended for good.
     pub fn is_over(&self) -> bool {
         matches!(self.status.phase, Phase::Succeeded | Phase::Failed)
+    }
+    /// Its addresses, at most one a family.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let first = self.status.pod_ip.filter(|_| self.status.pod_ips.is_empty());
+        first.into_iter().chain(self.status.pod_ips.iter().copied())
+    }
+
+    /// The number of the port that one of its containers calls so.
+    pub fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
+        let mut ports = self.spec.shape.named_ports.iter();
+        ports.find(|port| *port.name == *name && port.protocol == protocol).map(|port| port.number)
+    }
+
+    /// The claims among its volumes.
+    pub fn claims(&self) -> impl Iterator<Item = Key> {
+        self.claim_names().map(|claim| Key::new(&self.metadata.namespace, &claim))
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text: Option<Box<str>> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| api::syntax::parse_ip(&text)))
+}
+
+/// What is no address is left out: a node's report must not make a pod unreadable.
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[IpAddr]>, D::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct PodIp {
+        ip: Box<str>,
+    }
+    let list: Option<Vec<PodIp>> = Option::deserialize(deserializer)?;
+    Ok(list.unwrap_or_default().iter().filter_map(|entry| api::syntax::parse_ip(&entry.ip)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ports_claims_and_addresses_are_found() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "web-0", "namespace": "shop"},
+            "spec": {
+                "containers": [{"name": "c", "image": "web", "ports": [
+                    {"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9, "protocol": "UDP"},
+                ]}],
+                "initContainers": [
+                    {"name": "first", "ports": [{"name": "dns", "containerPort": 54}]},
+                    {"name": "beside", "restartPolicy": "Always",
+                        "ports": [{"name": "dns", "containerPort": 53, "protocol": "UDP"}]},
+                ],
+                "volumes": [
+                    {"name": "a", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "b", "emptyDir": {}},
+                    {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+                ],
+            },
+            "status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}, {"ip": "?"}]},
+        }))
+        .unwrap();
+        assert_eq!(pod.port("http", Protocol::Tcp), Some(8080));
+        assert_eq!(pod.port("dns", Protocol::Udp), Some(53));
+        assert_eq!((pod.port("dns", Protocol::Tcp), pod.port("http", Protocol::Udp)), (None, None));
+        assert_eq!(
+            pod.claims().map(|claim| claim.to_string()).collect::<Vec<_>>(),
+            ["shop/data", "shop/web-0-scratch"]
+        );
+        assert_eq!(pod.addresses().map(|address| address.to_string()).collect::<Vec<_>>(), ["10.0.0.1", "fd00::1"]);
     }
 }

@@ -3,7 +3,11 @@
 use document::quantity::Quantity;
 use serde::Deserialize;
 
-use super::{Labels, shape::HostPort};
+use super::{
+    Labels,
+    service::Protocol,
+    shape::{HostPort, NamedPort},
+};
 
 /// What a container that says nothing is taken to need where nodes are compared (never where they are refused).
 const PRESUMED_CPU: i64 = 100;
@@ -36,6 +40,7 @@ pub(super) struct WrittenContainer {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct WrittenPort {
+    name: Box<str>,
     container_port: u16,
     host_port: u16,
     protocol: Box<str>,
@@ -51,6 +56,12 @@ impl WrittenContainer {
 }
 
 impl WrittenPort {
+    pub fn named(&self) -> Option<NamedPort> {
+        let protocol = Protocol::named(&self.protocol)?;
+        let port = NamedPort { name: self.name.clone(), protocol, number: self.container_port };
+        (!port.name.is_empty()).then_some(port)
+    }
+
     /// The port of the node that it takes. On the node's network every port is one.
     pub fn on_host(&self, host_network: bool) -> Option<HostPort> {
         let port = if self.host_port == 0 && host_network { self.container_port } else { self.host_port };

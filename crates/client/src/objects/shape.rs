@@ -13,6 +13,7 @@ use super::{
     node::Toleration,
     node_selector::{NodeSelector, NodeSelectorTerm},
     requests::Requests,
+    service::Protocol,
 };
 
 /// The parts of a pod's spec that decide where it may run and where it runs best.
@@ -31,6 +32,8 @@ pub struct PodShape {
     pub spread: Box<[SpreadConstraint]>,
     pub tolerations: Box<[Toleration]>,
     pub host_ports: Box<[HostPort]>,
+    /// Those that have a name, of the containers that run as long as the pod does.
+    pub named_ports: Box<[NamedPort]>,
     /// One for each container and volume that has one, with its tag.
     pub images: Box<[Box<str>]>,
     pub containers: u16,
@@ -75,6 +78,14 @@ pub struct HostPort {
     pub protocol: Box<str>,
     /// `0.0.0.0` for all of the node's addresses.
     pub address: Box<str>,
+}
+
+/// A port that a container gives a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NamedPort {
+    pub name: Box<str>,
+    pub protocol: Protocol,
+    pub number: u16,
 }
 
 impl HostPort {

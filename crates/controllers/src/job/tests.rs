@@ -89,10 +89,10 @@ impl World {
     /// A turn of the controller. None once it has nothing more to do.
     fn turn(&mut self) -> Option<Option<std::time::Duration>> {
         let caches = self.caches();
-        let plan = Jobs.reconcile(&caches, &Key::new("shop", "sum"), &Turn { now: self.now, failure: None });
+        let plan = Jobs.reconcile(&caches, &Key::new("shop", "sum"), &Turn::at(self.now));
         let orphans = self.known_pods.keys().map(|name| Key::new("shop", name));
         let freed: Vec<Plan> = orphans
-            .map(|key| OrphanedPods.reconcile(&caches, &key, &Turn { now: self.now, failure: None }))
+            .map(|key| OrphanedPods.reconcile(&caches, &key, &Turn::at(self.now)))
             .filter(|plan| !plan.steps.is_empty())
             .collect();
         if plan.steps.is_empty() && freed.is_empty() {

@@ -9,13 +9,15 @@ use crate::objects::{
     node_selector::{NodeSelector, NodeSelectorTerm},
     parts::selector,
     pod::{ClaimVolume, PodSpec},
-    requests::{Requests, WrittenContainer, WrittenResources},
+    requests::{Requests, WrittenContainer, WrittenPort, WrittenResources},
 };
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WrittenSpec {
     node_name: Box<str>,
+    hostname: Box<str>,
+    subdomain: Box<str>,
     scheduler_name: Box<str>,
     priority: i32,
     preemption_policy: Box<str>,
@@ -159,6 +161,7 @@ struct RbdImage {
 impl From<WrittenSpec> for PodSpec {
     fn from(mut written: WrittenSpec) -> Self {
         let node_name = std::mem::take(&mut written.node_name);
+        let (hostname, subdomain) = (std::mem::take(&mut written.hostname), std::mem::take(&mut written.subdomain));
         let volumes = written.volumes.iter().flat_map(volumes).collect();
         let claim = |volume: &WrittenVolume| {
             let claim = volume.persistent_volume_claim.as_ref()?.claim_name.clone();
@@ -168,7 +171,7 @@ impl From<WrittenSpec> for PodSpec {
         let shape = interned::shared(shape(written));
         let terms = shape.required_node_affinity.iter().flat_map(|required| required.terms());
         let pinned_to = terms.filter_map(|term| term.only_name()).next().unwrap_or_default().into();
-        Self { node_name, pinned_to, claims, volumes, shape }
+        Self { node_name, hostname, subdomain, pinned_to, claims, volumes, shape }
     }
 }
 
@@ -176,14 +179,10 @@ fn shape(written: WrittenSpec) -> PodShape {
     let containers = (&written.containers[..], &written.init_containers[..]);
     let requests = Requests::of_pod(containers, &written.resources, &written.overhead);
     let all = || containers.0.iter().chain(containers.1);
-    let restartable = containers.1.iter().filter(|container| container.is_sidecar());
-    let mut host_ports: Vec<HostPort> = containers
-        .0
-        .iter()
-        .chain(restartable)
-        .flat_map(|container| &container.ports)
-        .filter_map(|port| port.on_host(written.host_network))
-        .collect();
+    let lasting = containers.0.iter().chain(containers.1.iter().filter(|container| container.is_sidecar()));
+    let ports = lasting.flat_map(|container| &container.ports);
+    let named_ports = ports.clone().filter_map(WrittenPort::named).collect();
+    let mut host_ports: Vec<HostPort> = ports.filter_map(|port| port.on_host(written.host_network)).collect();
     host_ports.sort();
     let from_volumes = written.volumes.iter().filter_map(|volume| volume.image.as_ref()).map(|image| &image.reference);
     let images = all().map(|container| &container.image).chain(from_volumes).map(|image| with_tag(image)).collect();
@@ -202,6 +201,7 @@ fn shape(written: WrittenSpec) -> PodShape {
         spread: written.topology_spread_constraints.into_iter().map(SpreadConstraint::from).collect(),
         tolerations: written.tolerations.into(),
         host_ports: host_ports.into(),
+        named_ports,
         images,
         gates: written.scheduling_gates.into_iter().map(|gate| gate.name).collect(),
     }
