@@ -59,7 +59,7 @@ macro_rules! kinds {
                 match topic {
                     $(Topic::$view => {
                         let cache = Arc::clone(&self.$field);
-                        tasks.spawn(async move { reflector::run(cache, requests, "").await });
+                        tasks.spawn(async move { reflector::run(cache, requests, $view::SELECTORS).await });
                     })*
                 }
             }
@@ -137,6 +137,11 @@ kinds! {
     services: Service,
     endpoint_slices: EndpointSlice,
     endpoints: Endpoints,
+    namespaces: Namespace,
+    service_accounts: ServiceAccount,
+    secrets: Secret,
+    root_certificates: RootCertificate,
+    certificate_signing_requests: CertificateSigningRequest,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

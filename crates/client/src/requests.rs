@@ -167,6 +167,12 @@ impl Requests {
         self.answer(Method::POST, &path, "application/json", Some(object)).await
     }
 
+    /// Asks for something at a part of an object: a token, an eviction.
+    pub async fn create_part(&self, kind: &Kind, key: &Key, part: &str, body: &Value) -> Result<Bytes, ApiError> {
+        let path = self.written(&kind.object(key.namespace(), key.name(), part));
+        self.answer(Method::POST, &path, "application/json", Some(body)).await
+    }
+
     pub async fn patch(
         &self,
         kind: &Kind,

@@ -5,16 +5,20 @@
 //! up, and what is expected: `steps`, each a list of actions, `again_ms`, the `attempts` that are not to be repeated too
 //! soon, and the `lookups` without which nothing can be decided. `UPDATE_CASES=1` writes down what is decided now, to be read before it is committed.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use client::{Caches, Key, requests::Propagation};
 use document::{Encoding, decode, yaml};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
     attempts::AttemptsByKey,
     cron_job::CronJobs,
     daemon_set::DaemonSets,
+    account_tokens::AccountTokens,
+    authority::Authority,
+    certificates::{Approval, Cleaning, Signing},
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
@@ -23,12 +27,40 @@ use crate::{
     job::{Jobs, OrphanedPods},
     lookup::{Findings, Found, Lookup},
     mirroring::Mirroring,
-    plan::{Action, Plan},
+    plan::{Action, Errand, Plan},
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
     stateful_set::StatefulSets,
     ttl_after_finished::TtlAfterFinished,
+    root_certificate::RootCertificates,
 };
+
+/// An authority that certifies everything but what nobody may be.
+struct TestAuthority;
+
+impl Authority for TestAuthority {
+    fn certificate(&self) -> String {
+        "the root certificate".to_owned()
+    }
+
+    fn sign(&self, _: &[u8], usages: &[&str], life: Duration, now: Timestamp) -> Result<String, String> {
+        match usages.iter().find(|usage| **usage == "cert sign") {
+            Some(usage) => Err(format!("unrecognized usage {usage:?}")),
+            None => Ok(format!("certified at {now} for {} s: {}", life.as_secs(), usages.join(", "))),
+        }
+    }
+}
+
+fn controllers() -> Vec<(&'static str, Box<dyn Controller>)> {
+    let authority: Arc<dyn Authority> = Arc::new(TestAuthority);
+    vec![
+        ("account_tokens", Box::new(AccountTokens(Arc::clone(&authority)))),
+        ("certificates_approve", Box::new(Approval)),
+        ("certificates_clean", Box::new(Cleaning)),
+        ("certificates_sign", Box::new(Signing(Arc::clone(&authority)))),
+        ("root_certificate", Box::new(RootCertificates(authority))),
+    ]
+}
 
 const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("deployment", &Deployments),
@@ -52,7 +84,9 @@ fn every_case_is_decided_as_it_says() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
     let rewriting = std::env::var_os("UPDATE_CASES").is_some();
     let (mut count, mut failures) = (0, String::new());
-    for (topic, controller) in CONTROLLERS {
+    let told = controllers();
+    let told = told.iter().map(|(topic, controller)| (*topic, &**controller));
+    for (topic, controller) in CONTROLLERS.iter().copied().chain(told) {
         let mut files: Vec<PathBuf> = fs::read_dir(folder.join(topic))
             .unwrap_or_else(|error| panic!("{topic} has no cases: {error}"))
             .map(|entry| entry.unwrap().path())
@@ -64,7 +98,7 @@ fn every_case_is_decided_as_it_says() {
                 .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             assert_eq!(case.strict_errors, Vec::<String>::new(), "{}", file.display());
             let case = case.value;
-            let decided = decide(*controller, &case);
+            let decided = decide(controller, &case);
             let expected = expected(&case);
             if rewriting {
                 let mut written = case.as_object().unwrap().clone();
@@ -95,7 +129,8 @@ fn decide(controller: &dyn Controller, case: &Value) -> Value {
     for object in case["state"].as_array().expect("a state") {
         assert!(caches.observe(object).unwrap(), "not a kind that is kept: {object}");
     }
-    let (namespace, name) = case["key"].as_str().expect("a key").split_once('/').expect("namespace/name");
+    let key = case["key"].as_str().expect("a key");
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
     let failure = case.get("failure").map(|failure| Failure {
         verb: "create",
         resource: failure["resource"].as_str().unwrap().to_owned(),
@@ -176,9 +211,25 @@ fn plain(action: &Action) -> Value {
             Some(how) => json!({"delete": at(kind, key), "propagation": propagation(how)}),
         },
         Action::Told { action, .. } => plain(action),
+        Action::Errand(one) => errand(one),
         Action::Event(event) => json!({
             "event": event.reason, "about": at(&event.about.kind, &event.about.key), "message": event.message,
         }),
+    }
+}
+
+fn errand(errand: &Errand) -> Value {
+    match errand {
+        Errand::IfGone { kind, key, uid, then } => {
+            json!({"if gone": format!("{} {key}", kind.plural), "uid": uid, "then": action(then)})
+        }
+        Errand::FirstAllowed { choices } => {
+            let choices = choices.iter().map(|(review, then)| json!({"if": review["spec"], "then": action(then)}));
+            json!({"first allowed": choices.collect::<Vec<_>>()})
+        }
+        Errand::FillToken { account, secret, patch } => {
+            json!({"fill token of": account.as_str(), "into": secret.key.as_str(), "with": patch})
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
+    pub(crate) fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
         Self { verb, resource: kind.plural.to_string(), reason: error.reason().into(), message: error.to_string() }
     }
 }
@@ -194,8 +194,9 @@ impl Shell {
         Ok(())
     }
 
-    async fn act(&self, action: &Action) -> Result<(), Failure> {
+    pub(crate) async fn act(&self, action: &Action) -> Result<(), Failure> {
         let (verb, kind, result) = match action {
+            Action::Errand(errand) => return Box::pin(self.run_errand(errand)).await,
             Action::Event(event) => {
                 self.recorder.record(event.clone());
                 return Ok(());

@@ -10,7 +10,10 @@ pub mod driver;
 pub mod plan;
 pub mod recorder;
 
+pub mod account_tokens;
+pub mod authority;
 mod backing;
+pub mod certificates;
 mod claim;
 pub mod cron_job;
 pub mod daemon_set;
@@ -21,6 +24,7 @@ pub mod endpoints;
 pub mod garbage_collector;
 pub mod job;
 pub mod lookup;
+mod errands;
 pub mod mirroring;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -38,6 +42,7 @@ mod stories;
 pub mod taint_eviction;
 mod template_hash;
 pub mod ttl_after_finished;
+pub mod root_certificate;
 
 use std::sync::Arc;
 
@@ -45,6 +50,7 @@ use client::{Caches, Requests};
 use stdx::{Clock, Random};
 use tokio::task::JoinSet;
 
+use authority::Authority;
 use driver::{Controller, Shell};
 
 /// The name under which controllers write, as those of a stock cluster.
@@ -97,5 +103,10 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(endpoint_slice::EndpointSlices),
         Arc::new(endpoints::EndpointsObjects),
         Arc::new(mirroring::Mirroring),
+        Arc::new(certificates::Approval),
+        Arc::new(certificates::Cleaning),
+        Arc::new(certificates::Signing(Arc::clone(authority))),
+        Arc::new(root_certificate::RootCertificates(Arc::clone(authority))),
+        Arc::new(account_tokens::AccountTokens(Arc::clone(authority))),
     ]
 }

@@ -57,6 +57,20 @@ pub enum Action {
         failed: Event,
     },
     Event(Event),
+    /// Something to ask first.
+    Errand(Errand),
+}
+
+/// What depends on an answer of the server that no cache has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Errand {
+    /// Does something if there is no such object any more: what a cache does not have may only be new. Without a UID any
+    /// object of that name counts.
+    IfGone { kind: Kind, key: Key, uid: Option<Box<str>>, then: Box<Action> },
+    /// Does the first of these that the user of its `SubjectAccessReview` may do.
+    FirstAllowed { choices: Vec<(Value, Action)> },
+    /// Lets the server make a token of an account, bound to the secret that is to hold it, and writes it there.
+    FillToken { account: Key, secret: Reference, patch: Value },
 }
 
 /// An object as events and owner references name it.

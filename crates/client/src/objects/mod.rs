@@ -7,6 +7,8 @@ pub mod apps;
 pub mod batch;
 pub mod container;
 pub mod lease;
+pub mod accounts;
+pub mod certificates;
 pub mod meta;
 pub mod namespace;
 pub mod node;
@@ -23,6 +25,8 @@ pub mod workload;
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
 pub use batch::{CronJob, Job};
 pub use lease::Lease;
+pub use accounts::{RootCertificate, Secret, ServiceAccount};
+pub use certificates::CertificateSigningRequest;
 pub use meta::{Condition, Labels, Meta, OwnerReference};
 pub use namespace::Namespace;
 pub use node::Node;
@@ -43,6 +47,9 @@ use crate::{Key, Kind};
 /// A view of a kind.
 pub trait Object: DeserializeOwned + Send + Sync + 'static {
     const KIND: Kind;
+
+    /// What of the kind is kept, as a query (`fieldSelector=…`); mostly all.
+    const SELECTORS: &str = "";
 
     fn meta(&self) -> &Meta;
 

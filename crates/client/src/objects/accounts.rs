@@ -1,0 +1,180 @@
+//! Service accounts, and the secrets and configuration that go with them: of each only what is decided on, and no secret.
+
+use std::collections::BTreeSet;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{Meta, Object};
+use crate::{Key, Kind};
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceAccount {
+    pub metadata: Meta,
+}
+
+impl Object for ServiceAccount {
+    const KIND: Kind = Kind::namespaced("", "v1", "ServiceAccount", "serviceaccounts");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Secret {
+    pub metadata: Meta,
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// The names of what it holds that is not empty.
+    #[serde(rename = "data", deserialize_with = "filled")]
+    pub filled: BTreeSet<Box<str>>,
+}
+
+/// The index by the account whose token a secret is to hold.
+const ACCOUNT: &str = "account";
+const TOKEN: &str = "kubernetes.io/service-account-token";
+const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+
+impl Object for Secret {
+    const KIND: Kind = Kind::namespaced("", "v1", "Secret", "secrets");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn index(&self, add: &mut dyn FnMut(&'static str, &str)) {
+        if let Some(account) = self.account() {
+            add(ACCOUNT, account.as_str());
+        }
+    }
+}
+
+impl Secret {
+    /// The account whose token it is to hold, if it is of that type.
+    pub fn account(&self) -> Option<Key> {
+        let name = self.metadata.annotations.get(ACCOUNT_NAME).filter(|name| !name.is_empty())?;
+        (*self.kind == *TOKEN).then(|| Key::new(&self.metadata.namespace, name))
+    }
+
+    /// The UID of that account, once it is known.
+    pub fn account_uid(&self) -> Option<&str> {
+        self.metadata.annotations.get(ACCOUNT_UID).filter(|uid| !uid.is_empty())
+    }
+}
+
+impl crate::Cache<Secret> {
+    /// The secrets that are to hold tokens of that account.
+    pub fn of_account(&self, account: &Key) -> Vec<std::sync::Arc<Secret>> {
+        self.by(ACCOUNT, account.as_str())
+    }
+}
+
+/// The ConfigMap of each namespace by which its pods know the API server; others are not kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RootCertificate {
+    pub metadata: Meta,
+    pub data: RootCertificateData,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, from = "Written")]
+pub struct RootCertificateData {
+    pub certificate: Box<str>,
+    /// The names of what else stands beside it.
+    pub others: Vec<Box<str>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Written {
+    #[serde(rename = "ca.crt")]
+    certificate: Box<str>,
+    #[serde(flatten)]
+    more: std::collections::BTreeMap<Box<str>, IgnoredAny>,
+}
+
+impl From<Written> for RootCertificateData {
+    fn from(written: Written) -> Self {
+        Self { certificate: written.certificate, others: written.more.into_keys().collect() }
+    }
+}
+
+impl RootCertificate {
+    pub const NAME: &str = "kube-root-ca.crt";
+}
+
+impl Object for RootCertificate {
+    const KIND: Kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
+    const SELECTORS: &str = "fieldSelector=metadata.name%3Dkube-root-ca.crt";
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Box<str>>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = BTreeSet<Box<str>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeSet::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut names = BTreeSet::new();
+            while let Some(name) = map.next_key::<Box<str>>()? {
+                if map.next_value::<Content>()?.0 {
+                    names.insert(name);
+                }
+            }
+            Ok(names)
+        }
+    }
+
+    /// Whether there is anything in a text, which is not kept.
+    struct Content(bool);
+
+    impl<'de> Deserialize<'de> for Content {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Length;
+
+            impl<'de> Visitor<'de> for Length {
+                type Value = Content;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a text")
+                }
+
+                fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                    Ok(Content(!text.is_empty()))
+                }
+
+                fn visit_unit<E>(self) -> Result<Content, E> {
+                    Ok(Content(false))
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                    Ok(Content(true))
+                }
+            }
+
+            deserializer.deserialize_any(Length)
+        }
+    }
+
+    deserializer.deserialize_any(Names)
+}
