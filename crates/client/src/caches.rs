@@ -142,6 +142,9 @@ kinds! {
     secrets: Secret,
     root_certificates: RootCertificate,
     certificate_signing_requests: CertificateSigningRequest,
+    persistent_volumes: PersistentVolume,
+    persistent_volume_claims: PersistentVolumeClaim,
+    storage_classes: StorageClass,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

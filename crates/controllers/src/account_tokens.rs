@@ -27,6 +27,10 @@ impl Controller for AccountTokens {
         "serviceaccount-token-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "tokens-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::Secret, Topic::ServiceAccount]
     }
@@ -99,5 +103,5 @@ fn remove(secret: &Secret, account: Key) -> Action {
     };
     let then = Action::Delete { kind: Secret::KIND, key: secret.key(), options, tell: None };
     let uid = secret.account_uid().map(Box::from);
-    Action::Errand(Errand::IfGone { kind: ServiceAccount::KIND, key: account, uid, then: Box::new(then) })
+    Action::Errand(Errand::IfGone { kind: ServiceAccount::KIND, key: account, uid, then: vec![then] })
 }

@@ -33,6 +33,7 @@ use crate::{
     stateful_set::StatefulSets,
     ttl_after_finished::TtlAfterFinished,
     root_certificate::RootCertificates,
+    volumes::{ClaimProtection, LocalPath, VolumeBinder, VolumeProtection},
 };
 
 /// An authority that certifies everything but what nobody may be.
@@ -77,6 +78,11 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("endpoint_slice", &EndpointSlices),
     ("endpoints", &EndpointsObjects),
     ("mirroring", &Mirroring),
+    ("replica_set", &ReplicaSets),
+    ("volumes", &VolumeBinder),
+    ("volumes_claim_protection", &ClaimProtection),
+    ("volumes_local_path", &LocalPath),
+    ("volumes_volume_protection", &VolumeProtection),
 ];
 
 #[test]
@@ -221,8 +227,10 @@ fn plain(action: &Action) -> Value {
 fn errand(errand: &Errand) -> Value {
     match errand {
         Errand::IfGone { kind, key, uid, then } => {
-            json!({"if gone": format!("{} {key}", kind.plural), "uid": uid, "then": action(then)})
+            let then: Vec<Value> = then.iter().map(action).collect();
+            json!({"if gone": format!("{} {key}", kind.plural), "uid": uid, "then": then})
         }
+        Errand::IfUnused { claim, then } => json!({"if unused": claim.as_str(), "then": action(then)}),
         Errand::FirstAllowed { choices } => {
             let choices = choices.iter().map(|(review, then)| json!({"if": review["spec"], "then": action(then)}));
             json!({"first allowed": choices.collect::<Vec<_>>()})

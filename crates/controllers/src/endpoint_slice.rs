@@ -42,6 +42,10 @@ impl Controller for EndpointSlices {
         "endpoint-slice-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "endpointslice-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::Service, Topic::Pod, Topic::Node, Topic::EndpointSlice]
     }

@@ -2,7 +2,7 @@
 
 use client::{
     ApiError, Kind,
-    objects::{Meta, Object, Secret, ServiceAccount},
+    objects::{Meta, Object, Pod, Secret, ServiceAccount},
     requests::{Patch, parse},
 };
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     driver::{Failure, Shell},
     plan::Errand,
+    volumes::uses,
 };
 
 const REVIEWS: Kind =
@@ -33,6 +34,20 @@ struct AnswerStatus {
     token: String,
 }
 
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Vec<Pod>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PageMeta {
+    #[serde(rename = "continue")]
+    continue_token: String,
+}
+
 impl Shell {
     pub(crate) async fn run_errand(&self, errand: &Errand) -> Result<(), Failure> {
         match errand {
@@ -41,7 +56,31 @@ impl Shell {
                 match self.requests.read::<Answer>(&path).await {
                     Ok(found) if uid.as_ref().is_none_or(|uid| found.metadata.uid == *uid) => Ok(()),
                     Err(error) if !error.is_not_found() => Err(Failure::new("get", kind, &error)),
-                    _ => self.act(then).await,
+                    _ => {
+                        for action in then {
+                            self.act(action).await?;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+            Errand::IfUnused { claim, then } => {
+                let mut from = String::new();
+                loop {
+                    let path = format!("{}?limit=500{from}", Pod::KIND.collection(claim.namespace()));
+                    let page: Page = self
+                        .requests
+                        .read(&path)
+                        .await
+                        .map_err(|error| Failure::new("list", &Pod::KIND, &error))?;
+                    // The pod's end leads here again.
+                    if page.items.iter().any(|pod| uses(pod, claim)) {
+                        return Ok(());
+                    }
+                    if page.metadata.continue_token.is_empty() {
+                        return self.act(then).await;
+                    }
+                    from = format!("&continue={}", page.metadata.continue_token);
                 }
             }
             Errand::FirstAllowed { choices } => {

@@ -43,6 +43,7 @@ pub mod taint_eviction;
 mod template_hash;
 pub mod ttl_after_finished;
 pub mod root_certificate;
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ use driver::{Controller, Shell};
 
 /// The name under which controllers write, as those of a stock cluster.
 const MANAGER: &str = "kube-controller-manager";
+/// The account that makes volumes of directories.
+const LOCAL_PATH: &str = "local-path-provisioner";
 
 /// Runs every controller until the tasks are dropped. `connect` gives each a client of its own account, by the name that it
 /// has in a stock cluster.
@@ -108,5 +111,9 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(certificates::Signing(Arc::clone(authority))),
         Arc::new(root_certificate::RootCertificates(Arc::clone(authority))),
         Arc::new(account_tokens::AccountTokens(Arc::clone(authority))),
+        Arc::new(volumes::VolumeBinder),
+        Arc::new(volumes::ClaimProtection),
+        Arc::new(volumes::VolumeProtection),
+        Arc::new(volumes::LocalPath),
     ]
 }

@@ -34,6 +34,10 @@ impl Controller for Mirroring {
         "endpoint-slice-mirroring-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "endpointslicemirroring-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::Endpoints, Topic::Service, Topic::EndpointSlice]
     }

@@ -66,7 +66,9 @@ pub enum Action {
 pub enum Errand {
     /// Does something if there is no such object any more: what a cache does not have may only be new. Without a UID any
     /// object of that name counts.
-    IfGone { kind: Kind, key: Key, uid: Option<Box<str>>, then: Box<Action> },
+    IfGone { kind: Kind, key: Key, uid: Option<Box<str>>, then: Vec<Action> },
+    /// Does something if no pod uses a claim, be it so new that no cache has it.
+    IfUnused { claim: Key, then: Box<Action> },
     /// Does the first of these that the user of its `SubjectAccessReview` may do.
     FirstAllowed { choices: Vec<(Value, Action)> },
     /// Lets the server make a token of an account, bound to the secret that is to hold it, and writes it there.

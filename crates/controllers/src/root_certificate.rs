@@ -30,6 +30,10 @@ impl Controller for RootCertificates {
         "root-ca-certificate-publisher-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "root-ca-cert-publisher"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::Namespace, Topic::RootCertificate]
     }

@@ -20,6 +20,7 @@ pub mod requests;
 pub mod service;
 pub mod shape;
 pub mod volume;
+pub mod storage;
 pub mod workload;
 
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
@@ -35,6 +36,7 @@ pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use shape::PodShape;
 pub use volume::PersistentVolumeClaim;
+pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass};
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 
 use std::{ops::Deref, sync::Arc};

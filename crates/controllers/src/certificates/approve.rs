@@ -21,6 +21,10 @@ impl Controller for Approval {
         "certificatesigningrequest-approving-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "certificate-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::CertificateSigningRequest]
     }

@@ -29,6 +29,10 @@ impl Controller for Cleaning {
         "certificatesigningrequest-cleaner-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "certificate-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::CertificateSigningRequest]
     }

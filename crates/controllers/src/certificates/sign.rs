@@ -31,6 +31,10 @@ impl Controller for Signing {
         "certificatesigningrequest-signing-controller"
     }
 
+    fn account(&self) -> &'static str {
+        "certificate-controller"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::CertificateSigningRequest]
     }

@@ -1,0 +1,128 @@
+//! Claims that pods use and volumes that are bound may be deleted, and go when nobody has them any more.
+
+use client::{
+    Caches, Key,
+    caches::{Changes, Topic},
+    objects::{Meta, Object, Pod, pod},
+};
+use serde_json::json;
+
+use super::patch_of;
+use crate::{
+    driver::{Controller, Turn},
+    plan::{Action, Errand, Plan, precondition},
+};
+
+pub struct ClaimProtection;
+
+pub struct VolumeProtection;
+
+const CLAIM: &str = "kubernetes.io/pvc-protection";
+const VOLUME: &str = "kubernetes.io/pv-protection";
+
+impl Controller for ClaimProtection {
+    fn name(&self) -> &'static str {
+        "persistentvolumeclaim-protection-controller"
+    }
+
+    fn account(&self) -> &'static str {
+        "pvc-protection-controller"
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        &[Topic::PersistentVolumeClaim, Topic::Pod]
+    }
+
+    fn touched(&self, caches: &Caches, changes: &Changes, add: &mut dyn FnMut(Key)) {
+        match changes {
+            Changes::PersistentVolumeClaim(changes) => changes.iter().for_each(|change| add(change.key.clone())),
+            Changes::Pod(changes) => {
+                // What a pod begins to use is in use; what it leaves may go.
+                for pod in changes.iter().filter_map(|change| change.old.as_ref()) {
+                    let being_deleted = |claim: &Key| {
+                        let claim = caches.persistent_volume_claims.get(claim);
+                        claim.is_some_and(|claim| claim.metadata.is_being_deleted())
+                    };
+                    pod.claims().filter(being_deleted).for_each(&mut *add);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn reconcile(&self, caches: &Caches, key: &Key, _: &Turn) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(claim) = caches.persistent_volume_claims.get(key) else { return plan };
+        if !claim.metadata.is_being_deleted() {
+            plan.then(add_to(&*claim, CLAIM).into_iter().collect());
+            return plan;
+        }
+        let used = caches.pods.by(pod::CLAIM, key.as_str()).iter().any(|pod| uses(pod, key));
+        if !used && let Some(then) = remove_from(&*claim, CLAIM) {
+            plan.then(vec![Action::Errand(Errand::IfUnused { claim: key.clone(), then: Box::new(then) })]);
+        }
+        plan
+    }
+}
+
+/// Whether a pod keeps a claim from going: it may be running, and is not about to vanish.
+pub(crate) fn uses(pod: &Pod, claim: &Key) -> bool {
+    use client::objects::shape::PodVolume;
+    let is_shut_down = pod.metadata.is_being_deleted() && pod.metadata.deletion_grace_period_seconds == Some(0);
+    let names = |volume: &PodVolume| volume.claim(&pod.metadata.name).is_some_and(|name| *name == *claim.name());
+    let counts = |volume: &&PodVolume| names(volume) && !(is_shut_down && matches!(volume, PodVolume::Ephemeral(_)));
+    !pod.spec.node_name.is_empty() && pod.spec.volumes.iter().any(|volume| counts(&volume))
+}
+
+impl Controller for VolumeProtection {
+    fn name(&self) -> &'static str {
+        "persistentvolume-protection-controller"
+    }
+
+    fn account(&self) -> &'static str {
+        "pv-protection-controller"
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        &[Topic::PersistentVolume]
+    }
+
+    fn touched(&self, _: &Caches, changes: &Changes, add: &mut dyn FnMut(Key)) {
+        if let Changes::PersistentVolume(changes) = changes {
+            changes.iter().for_each(|change| add(change.key.clone()));
+        }
+    }
+
+    fn reconcile(&self, caches: &Caches, key: &Key, _: &Turn) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(volume) = caches.persistent_volumes.get(key) else { return plan };
+        let being_deleted = volume.metadata.is_being_deleted();
+        let bound = *volume.status.phase == *"Bound";
+        let action = match being_deleted {
+            true if bound => None,
+            true => remove_from(&*volume, VOLUME),
+            false => add_to(&*volume, VOLUME),
+        };
+        plan.then(action.into_iter().collect());
+        plan
+    }
+}
+
+fn add_to<T: Object>(object: &T, finalizer: &str) -> Option<Action> {
+    let meta = object.meta();
+    let has = meta.finalizers.iter().any(|known| **known == *finalizer);
+    (!has).then(|| write(object, meta, meta.finalizers.iter().map(|known| &**known).chain([finalizer]).collect()))
+}
+
+fn remove_from<T: Object>(object: &T, finalizer: &str) -> Option<Action> {
+    let meta = object.meta();
+    let has = meta.finalizers.iter().any(|known| **known == *finalizer);
+    let others = meta.finalizers.iter().map(|known| &**known).filter(|known| *known != finalizer);
+    has.then(|| write(object, meta, others.collect()))
+}
+
+fn write<T: Object>(object: &T, meta: &Meta, finalizers: Vec<&str>) -> Action {
+    let mut metadata = precondition(meta);
+    metadata["finalizers"] = json!(finalizers);
+    patch_of(object, json!({ "metadata": metadata }))
+}
