@@ -64,8 +64,9 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
     let services: Step = Box::new(|engine| {
         Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
     });
-    let accounts: Step =
-        Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) }));
+    let accounts = || -> Step {
+        Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) }))
+    };
     let loops = [
         Loop::new(DEFINITIONS, definitions),
         Loop { seen: services_seen, registry_changes: Some(registry_changes), ..Loop::new(API_SERVICES, services) },
@@ -73,7 +74,9 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
         Loop::new(flow_control::SCHEMAS, Box::new(|engine| Box::pin(flow_control_objects(engine)))),
         Loop::new(CLUSTER_ROLES, Box::new(|engine| Box::pin(cluster_roles(engine)))),
         Loop::new(POLICIES, Box::new(|engine| Box::pin(policies(engine)))),
-        Loop { seen: accounts_seen, ..Loop::new("namespaces", accounts) },
+        Loop { seen: accounts_seen, ..Loop::new("namespaces", accounts()) },
+        // One that is deleted comes back.
+        Loop { seen: accounts_seen, ..Loop::new("serviceaccounts", accounts()) },
     ];
     let mut tasks: Vec<_> =
         loops.into_iter().map(|one| tokio::spawn(one.run(Arc::clone(engine), stop.clone()))).collect();

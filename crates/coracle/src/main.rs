@@ -1,5 +1,6 @@
 //! The command line, and which rooms run in this process. No logic of its own.
 
+mod authority;
 mod fake_nodes;
 mod parts;
 mod server;

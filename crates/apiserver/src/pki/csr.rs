@@ -26,10 +26,7 @@ pub struct SigningRequest {
 impl SigningRequest {
     /// The PEM block in `CertificateSigningRequestSpec.request`.
     pub fn from_pem(text: &[u8]) -> Result<Self, PkiError> {
-        match pem::decode_vec(text) {
-            Ok(("CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST", der)) => Self::from_der(&der),
-            _ => Err(PkiError::Request("PEM block type must be CERTIFICATE REQUEST".into())),
-        }
+        Self::from_der(&der(text)?)
     }
 
     pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
@@ -44,6 +41,14 @@ impl SigningRequest {
             }
         }
         Ok(Self { subject: request.info.subject, public_key: request.info.public_key, alternative_names })
+    }
+}
+
+/// What a PEM block of a request holds.
+pub(super) fn der(text: &[u8]) -> Result<Vec<u8>, PkiError> {
+    match pem::decode_vec(text) {
+        Ok(("CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST", der)) => Ok(der),
+        _ => Err(PkiError::Request("PEM block type must be CERTIFICATE REQUEST".into())),
     }
 }
 

@@ -192,6 +192,11 @@ impl Pki {
         tls::server_config(Arc::clone(&self.serving), DistinguishedName::from(subject))
     }
 
+    /// As [`Pki::sign_csr`], for a request in PEM.
+    pub fn sign_pem(&self, pem: &[u8], usages: &[&str], ttl: Duration, now: Timestamp) -> Result<String, PkiError> {
+        self.sign_csr(&csr::der(pem)?, usages, ttl, now)
+    }
+
     /// Certifies a request (DER) for at most `ttl`; `usages` are those of a `CertificateSigningRequest`.
     /// Whether its subject may be certified is the caller's decision. Returns PEM.
     pub fn sign_csr(&self, der: &[u8], usages: &[&str], ttl: Duration, now: Timestamp) -> Result<String, PkiError> {
