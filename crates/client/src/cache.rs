@@ -152,7 +152,12 @@ impl<T: Object> Cache<T> {
 
     /// Takes in the answer to a write of this process, or a watch's news: kept if it is later than what is known.
     pub fn observe(&self, object: T) {
-        self.state.write().observe(Arc::new(object));
+        let mut state = self.state.write();
+        // What the watch has passed and is not here has ended: an answer may come later than the news of that.
+        let revision = object.meta().resource_version;
+        if revision == 0 || revision > state.revision || state.objects.contains_key(&object.key()) {
+            state.observe(Arc::new(object));
+        }
     }
 
     /// Takes in that the object with this UID is gone by this process's own doing. Does nothing if another object

@@ -145,6 +145,7 @@ kinds! {
     persistent_volumes: PersistentVolume,
     persistent_volume_claims: PersistentVolumeClaim,
     storage_classes: StorageClass,
+    volume_attributes_classes: VolumeAttributesClass,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

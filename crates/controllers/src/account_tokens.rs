@@ -55,7 +55,8 @@ impl Controller for AccountTokens {
             return plan;
         };
         let Some(of) = secret.account() else { return plan };
-        let is_of = |account: &Arc<ServiceAccount>| secret.account_uid().is_none_or(|uid| *account.metadata.uid == *uid);
+        let is_of =
+            |account: &Arc<ServiceAccount>| secret.account_uid().is_none_or(|uid| *account.metadata.uid == *uid);
         match caches.service_accounts.get(&of).filter(is_of) {
             None => plan.then(vec![remove(&secret, of)]),
             Some(account) => plan.then(self.fill(&secret, &account).into_iter().collect()),
@@ -66,7 +67,7 @@ impl Controller for AccountTokens {
 
 impl AccountTokens {
     fn fill(&self, secret: &Secret, account: &ServiceAccount) -> Option<Action> {
-        let missing = |name: &str| !secret.filled.contains(name);
+        let missing = |name: &str| !secret.data.filled.contains(name);
         if !["token", "ca.crt", "namespace"].into_iter().any(missing) {
             return None;
         }

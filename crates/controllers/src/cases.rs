@@ -18,6 +18,7 @@ use crate::{
     daemon_set::DaemonSets,
     account_tokens::AccountTokens,
     authority::Authority,
+    bootstrap_tokens::BootstrapTokens,
     certificates::{Approval, Cleaning, Signing},
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
@@ -33,7 +34,7 @@ use crate::{
     stateful_set::StatefulSets,
     ttl_after_finished::TtlAfterFinished,
     root_certificate::RootCertificates,
-    volumes::{ClaimProtection, LocalPath, VolumeBinder, VolumeProtection},
+    volumes::{AttributesProtection, ClaimProtection, LocalPath, VolumeBinder, VolumeProtection},
 };
 
 /// An authority that certifies everything but what nobody may be.
@@ -64,6 +65,7 @@ fn controllers() -> Vec<(&'static str, Box<dyn Controller>)> {
 }
 
 const CONTROLLERS: &[(&str, &dyn Controller)] = &[
+    ("bootstrap_tokens", &BootstrapTokens),
     ("deployment", &Deployments),
     ("replica_set", &ReplicaSets),
     ("replication_controller", &ReplicationControllers),
@@ -80,6 +82,7 @@ const CONTROLLERS: &[(&str, &dyn Controller)] = &[
     ("mirroring", &Mirroring),
     ("replica_set", &ReplicaSets),
     ("volumes", &VolumeBinder),
+    ("volumes_attributes_protection", &AttributesProtection),
     ("volumes_claim_protection", &ClaimProtection),
     ("volumes_local_path", &LocalPath),
     ("volumes_volume_protection", &VolumeProtection),

@@ -67,10 +67,8 @@ impl Controller for EndpointsObjects {
         let known = caches.endpoints.get(&key);
         let mut plan = Plan::nothing();
         match (caches.services.get(&key), known) {
-            (None, Some(known)) if gone || is_ours(&known) => {
-                if known.metadata.annotations.get(ELECTION).is_none() {
-                    plan.then(vec![delete(&known)]);
-                }
+            (None, Some(known)) if (gone || is_ours(&known)) && known.metadata.annotations.get(ELECTION).is_none() => {
+                plan.then(vec![delete(&known)]);
             }
             (Some(service), known) if service.selects_pods() => {
                 plan.then(write(caches, &service, known.as_deref()).into_iter().collect());

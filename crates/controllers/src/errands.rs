@@ -14,8 +14,7 @@ use crate::{
     volumes::uses,
 };
 
-const REVIEWS: Kind =
-    Kind::of_cluster("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews");
+const REVIEWS: Kind = Kind::of_cluster("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews");
 
 /// A token that is kept in a secret ends with the secret: this is as long as the server grants, 136 years.
 const TOKEN_SECONDS: i64 = 1 << 32;
@@ -68,11 +67,8 @@ impl Shell {
                 let mut from = String::new();
                 loop {
                     let path = format!("{}?limit=500{from}", Pod::KIND.collection(claim.namespace()));
-                    let page: Page = self
-                        .requests
-                        .read(&path)
-                        .await
-                        .map_err(|error| Failure::new("list", &Pod::KIND, &error))?;
+                    let page: Page =
+                        self.requests.read(&path).await.map_err(|error| Failure::new("list", &Pod::KIND, &error))?;
                     // The pod's end leads here again.
                     if page.items.iter().any(|pod| uses(pod, claim)) {
                         return Ok(());

@@ -13,6 +13,7 @@ pub mod recorder;
 pub mod account_tokens;
 pub mod authority;
 mod backing;
+pub mod bootstrap_tokens;
 pub mod certificates;
 mod claim;
 pub mod cron_job;
@@ -114,6 +115,8 @@ fn all(clock: &Arc<dyn Clock>) -> Vec<Arc<dyn Controller>> {
         Arc::new(volumes::VolumeBinder),
         Arc::new(volumes::ClaimProtection),
         Arc::new(volumes::VolumeProtection),
+        Arc::new(volumes::AttributesProtection),
         Arc::new(volumes::LocalPath),
+        Arc::new(bootstrap_tokens::BootstrapTokens),
     ]
 }

@@ -20,7 +20,7 @@ mod volume;
 
 pub use local_path::{LocalPath, keep_default_class};
 pub(crate) use protection::uses;
-pub use protection::{ClaimProtection, VolumeProtection};
+pub use protection::{AttributesProtection, ClaimProtection, VolumeProtection};
 
 use client::{
     Caches, Key,
@@ -96,13 +96,13 @@ impl Controller for VolumeBinder {
         }
     }
 
-    fn reconcile(&self, caches: &Caches, key: &Key, _: &Turn) -> Plan {
+    fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan {
         if key.namespace().is_empty() {
             let volume = caches.persistent_volumes.get(key);
-            volume.map(|volume| volume::reconcile(caches, &volume)).unwrap_or_default()
+            volume.map(|volume| volume::reconcile(caches, &volume, turn.now)).unwrap_or_default()
         } else {
             let claim = caches.persistent_volume_claims.get(key);
-            claim.map(|claim| claim::reconcile(caches, &claim)).unwrap_or_default()
+            claim.map(|claim| claim::reconcile(caches, &claim, turn.now)).unwrap_or_default()
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 const SERVICES: &str = "services";
 /// Who manages these objects, as Kubernetes' own allocator calls itself: its tools select by it.
 const MANAGED_BY: &str = "ipallocator.k8s.io";
+const MANAGED_BY_LABEL: &str = "ipaddress.kubernetes.io/managed-by";
 /// The server's name among the managers of fields.
 const MANAGER: &str = "coracle";
 
@@ -54,20 +55,47 @@ pub(super) fn accompany(
     Ok(())
 }
 
-/// Makes what Services written by an earlier version, or restored from elsewhere, lack.
+/// Makes what Services written by an earlier version, or restored from elsewhere, lack, and frees what is held for
+/// Services that are gone.
 pub async fn repair(engine: &Engine) -> Result<(), Status> {
     let Some(services) = engine.registry.load().find("", "v1", SERVICES).cloned() else { return Ok(()) };
+    let target = |namespace: &str, name: &str| Target {
+        resource: Arc::clone(&services),
+        subresource: String::new(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
     for service in Cluster::list(engine, SERVICES, None) {
-        let text = |field: &str| service["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (name, namespace) = (text("name"), text("namespace"));
-        let target = Target { resource: Arc::clone(&services), subresource: String::new(), namespace, name };
+        let text = |field: &str| service["metadata"][field].as_str().unwrap_or_default();
         let mut transaction = Transaction::default();
+        let target = target(text("namespace"), text("name"));
         accompany(engine, &target, &Value::Null, &service, &mut transaction)?;
-        if !transaction.operations.is_empty() {
-            engine.store.commit(transaction).await.map_err(|error| commit_error(&error))?;
+        commit(engine, transaction).await?;
+    }
+    let Some(resource) = row(engine) else { return Ok(()) };
+    for held in Cluster::list(engine, &resource.storage.topic, None) {
+        let parent = &held["spec"]["parentRef"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (namespace, name, address) =
+            (text(&parent["namespace"]), text(&parent["name"]), text(&held["metadata"]["name"]));
+        let ours = held["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGED_BY && parent["resource"] == SERVICES;
+        let service = Cluster::get(engine, SERVICES, Some(&namespace), &name);
+        if ours && service.is_none_or(|service| !addresses(&service).contains(&address)) {
+            let mut transaction = Transaction::default();
+            // As if the Service that had it gave it up now.
+            let had = json!({"spec": {"clusterIPs": [address]}});
+            accompany(engine, &target(&namespace, &name), &had, &Value::Null, &mut transaction)?;
+            commit(engine, transaction).await?;
         }
     }
     Ok(())
+}
+
+async fn commit(engine: &Engine, transaction: Transaction) -> Result<(), Status> {
+    if transaction.operations.is_empty() {
+        return Ok(());
+    }
+    engine.store.commit(transaction).await.map(|_| ()).map_err(|error| commit_error(&error))
 }
 
 /// `None` where the API is switched off.
@@ -95,7 +123,7 @@ fn make(engine: &Engine, target: &Target, service: &Target, transaction: &mut Tr
             "creationTimestamp": engine.now_text(),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": "IPv4",
-                "ipaddress.kubernetes.io/managed-by": MANAGED_BY,
+                MANAGED_BY_LABEL: MANAGED_BY,
             },
         },
         "spec": {"parentRef": parent(service)},

@@ -63,6 +63,19 @@ fn an_object_this_process_deleted_does_not_come_back_by_a_late_watch() {
 }
 
 #[test]
+fn an_answer_that_comes_after_the_news_of_the_objects_end_changes_nothing() {
+    let cache = Cache::<Thing>::default();
+    cache.replace(vec![thing("a", 3, "red")], 3);
+    // A write at 4 takes the last finalizer away; the watch tells of both before the writer has its answer.
+    cache.observe(thing("a", 4, "blue"));
+    cache.ended(&thing("a", 5, "blue"));
+    cache.observe(thing("a", 4, "blue"));
+    assert!(cache.is_empty());
+    cache.observe(thing("a", 6, "red"));
+    assert_eq!(cache.len(), 1);
+}
+
+#[test]
 fn a_successor_of_the_same_name_is_not_forgotten() {
     let cache = Cache::<Thing>::default();
     cache.observe(thing("a", 3, "red"));

@@ -30,9 +30,17 @@ pub struct Secret {
     pub metadata: Meta,
     #[serde(rename = "type")]
     pub kind: Box<str>,
-    /// The names of what it holds that is not empty.
-    #[serde(rename = "data", deserialize_with = "filled")]
+    #[serde(deserialize_with = "data")]
+    pub data: SecretData,
+}
+
+/// What may be known of a secret.
+#[derive(Debug, Clone, Default)]
+pub struct SecretData {
+    /// The names of what is not empty.
     pub filled: BTreeSet<Box<str>>,
+    /// When a token ends, as it is written (base64).
+    pub expiration: Box<str>,
 }
 
 /// The index by the account whose token a secret is to hold.
@@ -119,62 +127,61 @@ impl Object for RootCertificate {
     }
 }
 
-fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Box<str>>, D::Error> {
-    struct Names;
+const EXPIRATION: &str = "expiration";
 
-    impl<'de> Visitor<'de> for Names {
-        type Value = BTreeSet<Box<str>>;
+fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretData, D::Error> {
+    struct Data;
+
+    impl<'de> Visitor<'de> for Data {
+        type Value = SecretData;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("a map")
         }
 
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(BTreeSet::new())
+        fn visit_unit<E>(self) -> Result<SecretData, E> {
+            Ok(SecretData::default())
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut names = BTreeSet::new();
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretData, A::Error> {
+            let mut data = SecretData::default();
             while let Some(name) = map.next_key::<Box<str>>()? {
-                if map.next_value::<Content>()?.0 {
-                    names.insert(name);
+                if *name == *EXPIRATION {
+                    data.expiration = map.next_value::<Option<Box<str>>>()?.unwrap_or_default();
+                } else if map.next_value::<IsFilled>()?.0 {
+                    data.filled.insert(name);
                 }
             }
-            Ok(names)
+            Ok(data)
         }
     }
 
-    /// Whether there is anything in a text, which is not kept.
-    struct Content(bool);
+    deserializer.deserialize_any(Data)
+}
 
-    impl<'de> Deserialize<'de> for Content {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Length;
+/// Whether there is anything in a text, which is not kept.
+struct IsFilled(bool);
 
-            impl<'de> Visitor<'de> for Length {
-                type Value = Content;
+impl<'de> Deserialize<'de> for IsFilled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Length;
 
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("a text")
-                }
+        impl<'de> Visitor<'de> for Length {
+            type Value = IsFilled;
 
-                fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-                    Ok(Content(!text.is_empty()))
-                }
-
-                fn visit_unit<E>(self) -> Result<Content, E> {
-                    Ok(Content(false))
-                }
-
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
-                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                    Ok(Content(true))
-                }
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text")
             }
 
-            deserializer.deserialize_any(Length)
-        }
-    }
+            fn visit_str<E>(self, text: &str) -> Result<IsFilled, E> {
+                Ok(IsFilled(!text.is_empty()))
+            }
 
-    deserializer.deserialize_any(Names)
+            fn visit_unit<E>(self) -> Result<IsFilled, E> {
+                Ok(IsFilled(false))
+            }
+        }
+
+        deserializer.deserialize_any(Length)
+    }
 }

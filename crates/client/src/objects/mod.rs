@@ -37,6 +37,7 @@ pub use service::{EndpointSlice, Endpoints, Service};
 pub use shape::PodShape;
 pub use volume::PersistentVolumeClaim;
 pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass};
+pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeAttributesClass};
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 
 use std::{ops::Deref, sync::Arc};

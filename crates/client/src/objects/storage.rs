@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::selector::LabelSelector;
 use document::quantity::Quantity;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
@@ -60,10 +61,22 @@ pub struct PersistentVolumeClaimStatus {
     pub capacity: Labels,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_volume_attributes_class_name: Option<Box<str>>,
+    /// Written by who modifies volumes.
+    #[serde(skip_serializing)]
+    pub modify_volume_status: Option<ModifyVolumeStatus>,
+}
+
+/// The class of attributes that a volume is being given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ModifyVolumeStatus {
+    pub target_volume_attributes_class_name: Box<str>,
 }
 
 /// The index by class of the claims that have no volume.
 const UNBOUND: &str = "unbound";
+/// The index by the classes of attributes that a claim or volume has, or is to have.
+pub const ATTRIBUTES: &str = "attributes";
 /// The index by the volume that a claim names.
 const VOLUME: &str = "volume";
 
@@ -80,6 +93,7 @@ impl Object for PersistentVolumeClaim {
         } else {
             add(VOLUME, &self.spec.volume_name);
         }
+        self.attributes_classes().for_each(|class| add(ATTRIBUTES, class));
     }
 }
 
@@ -93,6 +107,14 @@ impl PersistentVolumeClaim {
     /// Whether anything is said about a class, be it that there is to be none.
     pub fn has_class(&self) -> bool {
         self.metadata.annotations.get(BETA_CLASS).is_some() || self.spec.storage_class_name.is_some()
+    }
+
+    /// The classes of attributes that its volume has, is being given, and is to have.
+    pub fn attributes_classes(&self) -> impl Iterator<Item = &str> {
+        let status = &self.status;
+        let target = status.modify_volume_status.as_ref().map(|modify| &modify.target_volume_attributes_class_name);
+        let has = status.current_volume_attributes_class_name.as_ref();
+        self.spec.volume_attributes_class_name.iter().chain(has).chain(target).map(|class| &**class)
     }
 
     pub fn annotation(&self, name: &str) -> Option<&str> {
@@ -155,11 +177,13 @@ pub struct ClaimRef {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeStatus {
     pub phase: Box<str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub message: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_phase_transition_time: Option<Timestamp>,
 }
 
 /// The index by class of the volumes that no claim has.
@@ -178,6 +202,9 @@ impl Object for PersistentVolume {
         match &self.spec.claim_ref {
             None => add(UNCLAIMED, self.class()),
             Some(claim) => add(CLAIM, claim.key().as_str()),
+        }
+        if let Some(class) = &self.spec.volume_attributes_class_name {
+            add(ATTRIBUTES, class);
         }
     }
 }
@@ -268,6 +295,20 @@ impl Object for StorageClass {
     }
 }
 
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct VolumeAttributesClass {
+    pub metadata: Meta,
+}
+
+impl Object for VolumeAttributesClass {
+    const KIND: Kind = Kind::of_cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
 impl StorageClass {
     /// Volumes are bound and made once it is known on which node they are needed.
     pub fn waits_for_consumer(&self) -> bool {
@@ -276,7 +317,8 @@ impl StorageClass {
 
     pub fn is_default(&self) -> bool {
         let is_true = |name| self.metadata.annotations.get(name) == Some("true");
-        is_true("storageclass.kubernetes.io/is-default-class") || is_true("storageclass.beta.kubernetes.io/is-default-class")
+        is_true("storageclass.kubernetes.io/is-default-class")
+            || is_true("storageclass.beta.kubernetes.io/is-default-class")
     }
 }
 

@@ -44,10 +44,8 @@ impl Controller for Approval {
         let Some(asked) = asked.filter(|asked| asked.is_kubelets_client(&request.spec.usages).is_ok()) else {
             return plan;
         };
-        let own = (*request.spec.username == *asked.common_name).then_some((
-            "selfnodeclient",
-            "Auto approving self kubelet client certificate after SubjectAccessReview.",
-        ));
+        let own = (*request.spec.username == *asked.common_name)
+            .then_some(("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."));
         let any = ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.");
         let choices = own.into_iter().chain([any]).map(|(part, message)| {
             let condition = Condition {

@@ -154,11 +154,8 @@ mod tests {
 
     #[test]
     fn each_signer_has_its_rules() {
-        let node = || Asked {
-            common_name: "system:node:a".into(),
-            organizations: vec![NODES.into()],
-            ..Asked::default()
-        };
+        let node =
+            || Asked { common_name: "system:node:a".into(), organizations: vec![NODES.into()], ..Asked::default() };
         let client = ["digital signature", "key encipherment", "client auth"];
         let serving = ["digital signature", "server auth"];
         let cases: [(Asked, &str, &[&str], Result<(), &str>); 12] = [
@@ -185,7 +182,12 @@ mod tests {
             ),
             (Asked { addresses: 1, ..node() }, KUBELET_SERVING, &serving, Ok(())),
             (node(), KUBELET_SERVING, &serving, Err("DNS or IP subjectAltName is required")),
-            (Asked { uris: 1, dns_names: 1, ..node() }, KUBELET_SERVING, &serving, Err("URI subjectAltNames are not allowed")),
+            (
+                Asked { uris: 1, dns_names: 1, ..node() },
+                KUBELET_SERVING,
+                &serving,
+                Err("URI subjectAltNames are not allowed"),
+            ),
             (Asked::default(), CLIENT, &client, Ok(())),
             (Asked::default(), CLIENT, &["server auth"], Err("invalid usage for client certificate: server auth")),
             (

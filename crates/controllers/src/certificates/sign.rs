@@ -51,15 +51,16 @@ impl Controller for Signing {
             return plan;
         }
         let Some(bytes) = request::decoded(&request.spec.request) else { return plan };
-        let Some(suits) = Asked::read(&bytes).and_then(|asked| asked.suits(&request.spec.signer_name, &request.spec.usages))
+        let Some(suits) =
+            Asked::read(&bytes).and_then(|asked| asked.suits(&request.spec.signer_name, &request.spec.usages))
         else {
             return plan;
         };
         let usages: Vec<&str> = request.spec.usages.iter().map(|usage| &**usage).collect();
         let life = life(request.spec.expiration_seconds);
-        let signed = suits.map_err(|why| ("SignerValidationFailure", why)).and_then(|()| {
-            self.0.sign(&bytes, &usages, life, turn.now).map_err(|why| ("SigningError", why))
-        });
+        let signed = suits
+            .map_err(|why| ("SignerValidationFailure", why))
+            .and_then(|()| self.0.sign(&bytes, &usages, life, turn.now).map_err(|why| ("SigningError", why)));
         let status = match signed {
             Ok(certificate) => json!({"certificate": BASE64_STANDARD.encode(certificate)}),
             Err((reason, why)) => {

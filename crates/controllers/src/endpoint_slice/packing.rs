@@ -141,7 +141,7 @@ fn stay(
 }
 
 /// Writes what is new into slices that would go, where they may be used again.
-pub fn reuse(packed: &mut Vec<Packed>, may_be_used: impl Fn(&EndpointSlice) -> bool) {
+pub fn reuse(packed: &mut [Packed], may_be_used: impl Fn(&EndpointSlice) -> bool) {
     while let Some(new) = packed.iter().position(|change| matches!(change, Packed::Written { known: None, .. }))
         && let Some(old) =
             packed.iter().position(|change| matches!(change, Packed::Surplus(slice) if may_be_used(slice)))
@@ -150,5 +150,62 @@ pub fn reuse(packed: &mut Vec<Packed>, may_be_used: impl Fn(&EndpointSlice) -> b
         if let (Packed::Written { known, .. }, Packed::Surplus(slice)) = (&mut packed[new], free) {
             *known = Some(slice);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Endpoints by numbers, as pods of a service have them.
+    fn endpoints(numbers: impl Iterator<Item = usize>) -> Vec<Endpoint> {
+        let endpoint = |number: usize| Endpoint {
+            addresses: vec![format!("10.1.{}.{}", number / 256, number % 256).into()],
+            ..Endpoint::default()
+        };
+        numbers.map(endpoint).collect()
+    }
+
+    fn slice(name: &str, endpoints: Vec<Endpoint>) -> Arc<EndpointSlice> {
+        let mut slice = EndpointSlice { endpoints, ..EndpointSlice::default() };
+        slice.metadata.name = name.into();
+        Arc::new(slice)
+    }
+
+    /// What is written: the name of the slice, empty for a new one, and how many endpoints it has; none where it goes.
+    fn packed(existing: Vec<Arc<EndpointSlice>>, wanted: Vec<Endpoint>) -> Vec<(String, Option<usize>)> {
+        let labels = Labels::default();
+        let slot = Slot { ports: Vec::new(), family: Family::V4, labels: &labels };
+        let wanted = wanted.into_iter().map(|endpoint| (endpoint, None)).collect();
+        let shown = |change: Packed| match change {
+            Packed::Written { known, endpoints, .. } => {
+                let name = known.map_or(String::new(), |slice| slice.metadata.name.to_string());
+                Some((name, Some(endpoints.len())))
+            }
+            Packed::Surplus(slice) => Some((slice.metadata.name.to_string(), None)),
+            Packed::Kept => None,
+        };
+        pack(&slot, existing, wanted, &mut Vec::new()).into_iter().filter_map(shown).collect()
+    }
+
+    #[test]
+    fn a_slice_holds_a_hundred_and_few_slices_change() {
+        let named = |name: &str, count| (name.to_owned(), count);
+        let new = |count| named("", Some(count));
+        let (full, half) = (|| slice("full", endpoints(0..100)), || slice("half", endpoints(100..150)));
+        let fewer = || slice("fewer", endpoints(200..230));
+        assert_eq!(packed(vec![], endpoints(0..250)), [new(100), new(100), new(50)]);
+        assert_eq!(packed(vec![full(), half()], endpoints(0..150)), []);
+        // One more goes into the fullest slice that has room for it.
+        let more = || endpoints((0..151).chain(200..230));
+        assert_eq!(packed(vec![full(), half(), fewer()], more()), [named("half", Some(51))]);
+        // What fits in no slice that there is opens a new one, and leaves the others as they are.
+        assert_eq!(packed(vec![full(), half()], endpoints(0..210)), [new(60)]);
+        // What changes anyway is filled first, even where that leaves another half empty.
+        let moved = endpoints((1..150).chain(300..302));
+        assert_eq!(packed(vec![full(), half()], moved), [named("full", Some(100)), named("half", Some(51))]);
+        assert_eq!(packed(vec![full(), half()], endpoints(0..100)), [named("half", None)]);
+        // A rest of less than a slice goes where it fits, the whole slices before it are new.
+        assert_eq!(packed(vec![half()], endpoints(100..290)), [named("half", Some(90)), new(100)]);
     }
 }

@@ -12,6 +12,7 @@ use client::{
         },
     },
 };
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{patch_claim, patch_volume, volume::phase};
@@ -21,22 +22,22 @@ const PENDING: &str = "Pending";
 const BOUND: &str = "Bound";
 const LOST: &str = "Lost";
 
-pub fn reconcile(caches: &Caches, claim: &PersistentVolumeClaim) -> Plan {
+pub fn reconcile(caches: &Caches, claim: &PersistentVolumeClaim, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing();
     plan.then(match claim.annotation(BIND_COMPLETED) {
-        Some(_) => stay_bound(caches, claim),
-        None if claim.spec.volume_name.is_empty() => find(caches, claim),
-        None => take(caches, claim),
+        Some(_) => stay_bound(caches, claim, now),
+        None if claim.spec.volume_name.is_empty() => find(caches, claim, now),
+        None => take(caches, claim, now),
     });
     plan
 }
 
 /// The claim does not care which volume it gets.
-fn find(caches: &Caches, claim: &PersistentVolumeClaim) -> Vec<Action> {
+fn find(caches: &Caches, claim: &PersistentVolumeClaim, now: Timestamp) -> Vec<Action> {
     let class = caches.storage_classes.find("", claim.class());
     let waits = class.as_ref().is_some_and(|class| class.waits_for_consumer());
     if let Some(volume) = best(caches, claim, waits) {
-        return bind(&volume, claim);
+        return bind(&volume, claim, now);
     }
     if !claim.has_class()
         && let Some(default) = caches.storage_classes.default_class()
@@ -71,23 +72,22 @@ fn best(caches: &Caches, claim: &PersistentVolumeClaim, waits: bool) -> Option<A
     let mut free = caches.persistent_volumes.unclaimed(claim.class());
     free.retain(|volume| volume.matches(claim));
     // One that can do no more than is asked comes before one that is smaller but could serve others.
-    free.into_iter().min_by_key(|volume| {
-        (volume.spec.access_modes.len(), volume.capacity(), volume.metadata.name.clone())
-    })
+    free.into_iter()
+        .min_by_key(|volume| (volume.spec.access_modes.len(), volume.capacity(), volume.metadata.name.clone()))
 }
 
 /// The claim names its volume, and is not bound yet.
-fn take(caches: &Caches, claim: &PersistentVolumeClaim) -> Vec<Action> {
+fn take(caches: &Caches, claim: &PersistentVolumeClaim, now: Timestamp) -> Vec<Action> {
     let Some(volume) = caches.persistent_volumes.find("", &claim.spec.volume_name) else { return pend(claim, None) };
     if volume.is_for(claim) {
-        return bind(&volume, claim);
+        return bind(&volume, claim, now);
     }
     if volume.spec.claim_ref.is_some() {
         let message = format!("volume {:?} already bound to a different claim.", volume.metadata.name);
         return pend(claim, Some(warning(claim, "FailedBinding", message)));
     }
     match mismatch(&volume, claim) {
-        None => bind(&volume, claim),
+        None => bind(&volume, claim, now),
         Some(why) => {
             let message = format!("Cannot bind to requested volume {:?}: {why}", volume.metadata.name);
             pend(claim, Some(warning(claim, "VolumeMismatch", message)))
@@ -109,7 +109,7 @@ fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<
 }
 
 /// The claim was bound once.
-fn stay_bound(caches: &Caches, claim: &PersistentVolumeClaim) -> Vec<Action> {
+fn stay_bound(caches: &Caches, claim: &PersistentVolumeClaim, now: Timestamp) -> Vec<Action> {
     if claim.spec.volume_name.is_empty() {
         let message = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!";
         return lose(claim, "ClaimLost", message);
@@ -129,13 +129,13 @@ fn stay_bound(caches: &Caches, claim: &PersistentVolumeClaim) -> Vec<Action> {
             Some(reference) if reference.uid != claim.metadata.uid => {
                 lose(claim, "ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly")
             }
-            _ => bind(&volume, claim),
+            _ => bind(&volume, claim, now),
         },
     }
 }
 
 /// The first write that is missing until the two are each other's.
-fn bind(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Vec<Action> {
+fn bind(volume: &PersistentVolume, claim: &PersistentVolumeClaim, now: Timestamp) -> Vec<Action> {
     let reference = volume.spec.claim_ref.as_ref();
     if reference.is_none_or(|reference| reference.uid != claim.metadata.uid) {
         let mut metadata = precondition(&volume.metadata);
@@ -150,7 +150,7 @@ fn bind(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Vec<Action>
         return vec![patch_volume(volume, json!({"metadata": metadata, "spec": {"claimRef": claim_ref}}))];
     }
     if *volume.status.phase != *BOUND {
-        return vec![phase(volume, BOUND, "")];
+        return vec![phase(volume, now, BOUND, "")];
     }
     let mut metadata = precondition(&claim.metadata);
     if *claim.spec.volume_name != *volume.metadata.name {
@@ -215,16 +215,25 @@ fn wait_for_consumer(caches: &Caches, claim: &PersistentVolumeClaim) -> Event {
 
 /// The claim goes on waiting, and says why.
 fn pend(claim: &PersistentVolumeClaim, why: Option<Event>) -> Vec<Action> {
-    let status = PersistentVolumeClaimStatus { phase: PENDING.into(), ..PersistentVolumeClaimStatus::default() };
+    let status = unbound(claim, PENDING);
     let write = (status != claim.status).then(|| status_patch(claim, &claim.status, &status));
     write.into_iter().chain(why.map(Action::Event)).collect()
+}
+
+/// The status without what it says of a volume.
+fn unbound(claim: &PersistentVolumeClaim, phase: &str) -> PersistentVolumeClaimStatus {
+    PersistentVolumeClaimStatus {
+        phase: phase.into(),
+        modify_volume_status: claim.status.modify_volume_status.clone(),
+        ..PersistentVolumeClaimStatus::default()
+    }
 }
 
 fn lose(claim: &PersistentVolumeClaim, reason: &'static str, message: &str) -> Vec<Action> {
     if *claim.status.phase == *LOST {
         return Vec::new();
     }
-    let status = PersistentVolumeClaimStatus { phase: LOST.into(), ..PersistentVolumeClaimStatus::default() };
+    let status = unbound(claim, LOST);
     let event = warning(claim, reason, message.to_owned());
     vec![status_patch(claim, &claim.status, &status), Action::Event(event)]
 }

@@ -3,7 +3,7 @@
 use client::{
     Caches, Key,
     caches::{Changes, Topic},
-    objects::{Meta, Object, Pod, pod},
+    objects::{Meta, Object, Pod, pod, storage::ATTRIBUTES},
 };
 use serde_json::json;
 
@@ -17,8 +17,12 @@ pub struct ClaimProtection;
 
 pub struct VolumeProtection;
 
+/// Of classes of attributes (KEP-3751).
+pub struct AttributesProtection;
+
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
+const CLASS: &str = "kubernetes.io/vac-protection";
 
 impl Controller for ClaimProtection {
     fn name(&self) -> &'static str {
@@ -102,6 +106,55 @@ impl Controller for VolumeProtection {
             true if bound => None,
             true => remove_from(&*volume, VOLUME),
             false => add_to(&*volume, VOLUME),
+        };
+        plan.then(action.into_iter().collect());
+        plan
+    }
+}
+
+impl Controller for AttributesProtection {
+    fn name(&self) -> &'static str {
+        "volumeattributesclass-protection-controller"
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        &[Topic::VolumeAttributesClass, Topic::PersistentVolumeClaim, Topic::PersistentVolume]
+    }
+
+    fn touched(&self, caches: &Caches, changes: &Changes, add: &mut dyn FnMut(Key)) {
+        // What an object no longer has may be what a class waits for; few clusters have any.
+        let mut leaves = |class: &str| {
+            let key = Key::new("", class);
+            let class = caches.volume_attributes_classes.get(&key);
+            class.filter(|class| class.metadata.is_being_deleted()).into_iter().for_each(|_| add(key.clone()));
+        };
+        match changes {
+            Changes::VolumeAttributesClass(changes) => changes.iter().for_each(|change| add(change.key.clone())),
+            Changes::PersistentVolumeClaim(changes) => {
+                for old in changes.iter().filter_map(|change| change.old.as_ref()) {
+                    old.attributes_classes().for_each(&mut leaves);
+                }
+            }
+            Changes::PersistentVolume(changes) => {
+                for old in changes.iter().filter_map(|change| change.old.as_ref()) {
+                    old.spec.volume_attributes_class_name.iter().for_each(|class| leaves(class));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn reconcile(&self, caches: &Caches, key: &Key, _: &Turn) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(class) = caches.volume_attributes_classes.get(key) else { return plan };
+        let used = || {
+            !caches.persistent_volume_claims.by(ATTRIBUTES, key.name()).is_empty()
+                || !caches.persistent_volumes.by(ATTRIBUTES, key.name()).is_empty()
+        };
+        let action = match class.metadata.is_being_deleted() {
+            true if used() => None,
+            true => remove_from(&*class, CLASS),
+            false => add_to(&*class, CLASS),
         };
         plan.then(action.into_iter().collect());
         plan
