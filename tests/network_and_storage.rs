@@ -1,0 +1,128 @@
+//! Services and volumes while the control plane suffers: whatever goes wrong, in the end what is told is what is so.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use client::{
+    Caches, Key,
+    objects::{Deployment, Object, PersistentVolume, PersistentVolumeClaim, Service},
+};
+use serde_json::{Value, json};
+use testkit::cluster::{Setup, faults::Faults, seeds, simulate};
+
+const PODS: i32 = 110;
+
+fn web(replicas: i32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {
+                    "nodeName": "fake-0", "terminationGracePeriodSeconds": 1,
+                    "containers": [{"name": "web", "image": "web:1"}],
+                },
+            },
+        },
+    })
+}
+
+/// Every pod stands in exactly one slice, and in the list of old, as ready as it is; no slice holds more than a hundred.
+fn are_told(caches: &Caches, pods: i32) -> bool {
+    let ready: Vec<String> = caches
+        .pods
+        .all()
+        .iter()
+        .filter(|pod| pod.is_active() && pod.is_ready())
+        .map(|pod| pod.metadata.name.to_string())
+        .collect();
+    let slices = caches.endpoint_slices.of_service(&Key::new("default", "web"));
+    let mut told: Vec<String> = slices
+        .iter()
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|endpoint| endpoint.conditions.ready == Some(true))
+        .map(|endpoint| endpoint.target_ref.as_ref().unwrap().name.to_string())
+        .collect();
+    told.sort();
+    let listed: BTreeSet<String> = caches
+        .endpoints
+        .find("default", "web")
+        .iter()
+        .flat_map(|endpoints| &endpoints.subsets)
+        .flat_map(|subset| &subset.addresses)
+        .map(|address| address.target_ref.as_ref().unwrap().name.to_string())
+        .collect();
+    ready.len() == pods as usize
+        && caches.pods.len() == ready.len()
+        && told == ready
+        && listed.into_iter().eq(ready.iter().cloned())
+        && slices.iter().all(|slice| slice.endpoints.len() <= 100)
+}
+
+#[test]
+fn what_is_behind_a_service_is_told_whatever_goes_wrong() {
+    for seed in seeds(0..2) {
+        simulate(Setup { seed, faults: Faults::many(), nodes: 2 }, |cluster| async move {
+            let service = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+                "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+            });
+            cluster.create(&Service::KIND, "default", service).await;
+            cluster.create(&Deployment::KIND, "default", web(PODS)).await;
+            cluster.until("all pods behind the service", |caches| are_told(caches, PODS)).await;
+            cluster.patch(&Deployment::KIND, "default/web", "", json!({"spec": {"replicas": 40}})).await;
+            cluster.until("fewer pods behind the service", |caches| are_told(caches, 40)).await;
+            cluster.patch(&Deployment::KIND, "default/web", "", json!({"spec": {"replicas": 0}})).await;
+            let empty = |caches: &Caches| {
+                let slices = caches.endpoint_slices.of_service(&Key::new("default", "web"));
+                are_told(caches, 0) && slices.len() == 1
+            };
+            cluster.until("one empty slice", empty).await;
+        });
+    }
+}
+
+fn claim(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    })
+}
+
+/// Whether every claim has a volume of its own, which knows it.
+fn are_bound(caches: &Caches, count: usize) -> bool {
+    let claims = caches.persistent_volume_claims.all();
+    let bound = claims.iter().all(|claim| {
+        let volume = caches.persistent_volumes.find("", &claim.spec.volume_name);
+        *claim.status.phase == *"Bound"
+            && volume.is_some_and(|volume| volume.is_for(claim) && *volume.status.phase == *"Bound")
+    });
+    claims.len() == count && bound && caches.persistent_volumes.len() == count
+}
+
+#[test]
+fn claims_are_bound_and_leave_nothing_behind_whatever_goes_wrong() {
+    const CLAIMS: usize = 12;
+    for seed in seeds(0..10) {
+        simulate(Setup { seed, faults: Faults::many(), nodes: 2 }, |cluster| async move {
+            cluster.until("the default class", |caches| caches.storage_classes.default_class().is_some()).await;
+            for number in 0..CLAIMS {
+                cluster.create(&PersistentVolumeClaim::KIND, "default", claim(&format!("data-{number}"))).await;
+            }
+            // As the scheduler would.
+            let chosen = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "fake-1"}}});
+            for number in 0..CLAIMS {
+                let key = format!("default/data-{number}");
+                cluster.patch(&PersistentVolumeClaim::KIND, &key, "", chosen.clone()).await;
+            }
+            cluster.until("all claims bound", |caches| are_bound(caches, CLAIMS)).await;
+            for number in 0..CLAIMS {
+                cluster.delete(&PersistentVolumeClaim::KIND, &format!("default/data-{number}")).await;
+            }
+            cluster.until("nothing left", |caches| are_bound(caches, 0)).await;
+            let left = cluster.requests.read::<Value>(&PersistentVolume::KIND.collection("")).await.unwrap();
+            assert_eq!(left["items"], json!([]));
+        });
+    }
+}
