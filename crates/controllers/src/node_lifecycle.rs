@@ -42,8 +42,8 @@ const GRACE: SignedDuration = SignedDuration::from_secs(50);
 const STARTUP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// Where nodes have their leases.
 const LEASES: &str = "kube-node-lease";
-/// The conditions that only the node itself can tell.
-const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+/// The conditions that only the node itself can tell, in the order in which it tells them.
+const REPORTED: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
 /// Labels that are to have the same value as others.
 const LABELS: [(&str, &str); 2] =
     [("kubernetes.io/os", "beta.kubernetes.io/os"), ("kubernetes.io/arch", "beta.kubernetes.io/arch")];

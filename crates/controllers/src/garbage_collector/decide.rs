@@ -50,22 +50,27 @@ impl Graph {
     }
 
     fn keep_or_collect(&self, id: Id, node: &Node, seen: &Seen) -> Vec<Vec<Action>> {
-        let (mut solid, mut waiting, mut gone, mut open) = (false, Vec::new(), Vec::new(), Vec::new());
+        let (mut solid, mut waiting, mut gone) = (false, Vec::new(), Vec::new());
+        let (mut let_go, mut open) = (Vec::new(), Vec::new());
         for reference in &node.references {
             let owner = &self.nodes[reference.owner as usize];
             match &reference.standing {
                 Standing::Seen if owner.waits() => waiting.push(Arc::clone(&owner.uid)),
                 Standing::Seen | Standing::Exists(_) => solid = true,
                 Standing::Gone => gone.push(Arc::clone(&owner.uid)),
+                Standing::LetGo => let_go.push(Arc::clone(&owner.uid)),
                 Standing::Open(identity) => open.push(Action::Ask((**identity).clone())),
                 // Nobody can tell whose it is meant to be.
                 Standing::Impossible => return Vec::new(),
             }
         }
+        let target = target(node, seen);
+        if !let_go.is_empty() {
+            return vec![vec![Action::Release(target, let_go)]];
+        }
         if !open.is_empty() || node.references.is_empty() {
             return vec![open];
         }
-        let target = target(node, seen);
         if solid {
             gone.append(&mut waiting);
             return if gone.is_empty() { Vec::new() } else { vec![vec![Action::Release(target, gone)]] };

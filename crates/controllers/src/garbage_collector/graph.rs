@@ -6,7 +6,7 @@
 //! Not here: what is done about an object that is looked at ([`super::decide`]).
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -29,7 +29,31 @@ pub struct Graph {
     pub(super) nodes: Vec<Node>,
     /// Places that may be used again.
     free: Vec<Id>,
+    let_go: LetGo,
     news: News,
+}
+
+/// Owners that let go what they owned. Who is seen to name one only later is let go too, and not collected.
+#[derive(Default)]
+struct LetGo {
+    uids: HashSet<Uid>,
+    /// In the order in which they came; of more than [`REMEMBERED`] the first are forgotten.
+    order: VecDeque<Uid>,
+}
+
+const REMEMBERED: usize = 4096;
+
+impl LetGo {
+    fn add(&mut self, uid: &Uid) {
+        if self.uids.insert(Arc::clone(uid)) {
+            self.order.push_back(Arc::clone(uid));
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(first) = self.order.pop_front()
+        {
+            self.uids.remove(&first);
+        }
+    }
 }
 
 /// What followed from what was told.
@@ -77,6 +101,8 @@ pub(super) enum Standing {
     Exists(Box<Identity>),
     /// There is no such owner, nor will there be: a UID does not come again.
     Gone,
+    /// The owner is gone, and has let go of what it owned.
+    LetGo,
     /// An object of the cluster cannot have an owner in a namespace.
     Impossible,
 }
@@ -126,6 +152,11 @@ impl Identity {
 }
 
 impl Seen {
+    /// Deleted, and letting go of those it owns.
+    fn lets_go(&self) -> bool {
+        self.deleting && self.finalizer == Some(Propagation::Orphan)
+    }
+
     /// Deleted, and waiting for those it owns to go first.
     pub fn waits(&self) -> bool {
         self.deleting && self.finalizer == Some(Propagation::Foreground)
@@ -172,6 +203,9 @@ impl Graph {
         let changes_fate = now.deleting && now.finalizer.is_some();
         let before = node.seen.replace(now);
         let is_new = before.is_none();
+        if before.as_ref().is_some_and(Seen::lets_go) && meta.is_being_deleted() && finalizer(meta).is_none() {
+            self.let_go.add(&self.nodes[id as usize].uid);
+        }
         if changes_fate && before.is_none_or(|before| !before.deleting || before.finalizer != finalizer(meta)) {
             self.look(id);
             self.look_at_dependents(id);
@@ -188,9 +222,11 @@ impl Graph {
     pub fn end(&mut self, uid: &str) {
         let Some(&id) = self.ids.get(uid) else { return };
         let node = &mut self.nodes[id as usize];
-        if node.seen.take().is_none() {
-            return;
+        let Some(last) = node.seen.take() else { return };
+        if last.lets_go() {
+            self.let_go.add(&node.uid);
         }
+        let lets_go = self.let_go.uids.contains(&node.uid);
         for reference in std::mem::take(&mut node.references) {
             self.part(reference.owner, id);
         }
@@ -202,7 +238,9 @@ impl Graph {
                         reference.standing = Standing::Open(identity)
                     }
                     Standing::Impossible => reference.standing = Standing::Impossible,
+                    Standing::Seen if lets_go => reference.standing = Standing::LetGo,
                     Standing::Seen | Standing::Gone => {}
+                    Standing::LetGo => reference.standing = Standing::LetGo,
                 }
             }
             self.look(dependent);
@@ -410,6 +448,7 @@ impl Graph {
                     self.tell_of_stray(id, &identity);
                     Standing::Open(Box::new(identity))
                 }
+                None if self.let_go.uids.contains(&*reference.uid) => Standing::LetGo,
                 _ => Standing::Open(Box::new(identity)),
             };
             needs_look |= !matches!(standing, Standing::Seen) || self.nodes[owner as usize].waits();

@@ -2,7 +2,7 @@
 //! are deleted in any way, while news comes late and in any order of kinds.
 //!
 //! What must hold, whatever happens: nothing is collected that has an owner; in the end nothing is left whose owners are
-//! all gone, nothing waits for anything, and nobody names an owner that went by letting go.
+//! all gone, and nothing waits for anything; what an owner let go is not collected for its sake, however late it is seen.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -46,6 +46,8 @@ struct World {
     graph: Graph,
     look: BTreeSet<Arc<str>>,
     ask: BTreeSet<Identity>,
+    /// Owners that have let go of what they owned.
+    let_go: BTreeSet<Box<str>>,
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             graph: Graph::default(),
             look: BTreeSet::new(),
             ask: BTreeSet::new(),
+            let_go: BTreeSet::new(),
         }
     }
 
@@ -220,7 +223,12 @@ impl World {
             Action::Unblock(..) => {
                 object.meta.owner_references.iter_mut().for_each(|reference| reference.block_owner_deletion = false);
             }
-            Action::Finalize(_, finalizer) => object.meta.finalizers.retain(|known| **known != **finalizer),
+            Action::Finalize(_, finalizer) => {
+                if *finalizer == ORPHAN && object.meta.finalizers.iter().any(|known| **known == *ORPHAN) {
+                    self.let_go.insert(object.meta.uid.clone());
+                }
+                object.meta.finalizers.retain(|known| **known != **finalizer);
+            }
             Action::Ask(_) => {}
         }
         self.write(object);
@@ -231,6 +239,7 @@ impl World {
     fn check_unowned(&self, object: &Object) {
         assert!(!object.meta.owner_references.is_empty(), "{} has no owner", object.meta.uid);
         for reference in &object.meta.owner_references {
+            assert!(!self.let_go.contains(&reference.uid), "{} was let go by {}", object.meta.uid, reference.uid);
             let Some(owner) = self.objects.get(&reference.uid) else { continue };
             assert!(owner.meta.is_being_deleted(), "{} is owned by {}", object.meta.uid, owner.meta.uid);
         }
