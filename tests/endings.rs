@@ -233,6 +233,12 @@ async fn custom_objects_own_and_are_owned() {
         let root: Vec<&str> =
             cluster.maps.find("default", "kube-root-ca.crt").iter().map(|_| "kube-root-ca.crt").collect();
         cluster.until_maps("default", &root).await;
+        let gone = async {
+            while cluster.requests.read::<Value>(&DEFINITION.object("", "sails.shop.example.com", "")).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, gone).await.is_ok(), "the definition stays");
     }
     cluster.running.stop().await;
 }
