@@ -64,9 +64,8 @@ pub async fn start(engine: &Arc<Engine>, stop: &CancellationToken) -> Vec<JoinHa
     let services: Step = Box::new(|engine| {
         Box::pin(async move { api_services::reconcile(&engine, &server()).await.map(|()| Vec::new()) })
     });
-    let accounts = || -> Step {
-        Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) }))
-    };
+    let accounts =
+        || -> Step { Box::new(|engine| Box::pin(async move { service_accounts(&engine).await.map(|()| Vec::new()) })) };
     let loops = [
         Loop::new(DEFINITIONS, definitions),
         Loop { seen: services_seen, registry_changes: Some(registry_changes), ..Loop::new(API_SERVICES, services) },

@@ -59,7 +59,7 @@ macro_rules! kinds {
                 match topic {
                     $(Topic::$view => {
                         let cache = Arc::clone(&self.$field);
-                        tasks.spawn(async move { reflector::run(cache, requests, $view::SELECTORS).await });
+                        tasks.spawn(async move { reflector::run(cache, requests, objects::$view::SELECTORS).await });
                     })*
                 }
             }
@@ -137,13 +137,11 @@ kinds! {
     services: Service,
     endpoint_slices: EndpointSlice,
     endpoints: Endpoints,
-    namespaces: Namespace,
     service_accounts: ServiceAccount,
     secrets: Secret,
     root_certificates: RootCertificate,
     certificate_signing_requests: CertificateSigningRequest,
     persistent_volumes: PersistentVolume,
-    persistent_volume_claims: PersistentVolumeClaim,
     storage_classes: StorageClass,
     volume_attributes_classes: VolumeAttributesClass,
 }

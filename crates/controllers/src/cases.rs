@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    attempts::AttemptsByKey,
-    cron_job::CronJobs,
-    daemon_set::DaemonSets,
     account_tokens::AccountTokens,
+    attempts::AttemptsByKey,
     authority::Authority,
     bootstrap_tokens::BootstrapTokens,
     certificates::{Approval, Cleaning, Signing},
+    cron_job::CronJobs,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
@@ -31,9 +31,9 @@ use crate::{
     plan::{Action, Errand, Plan},
     replica_set::ReplicaSets,
     replication_controller::ReplicationControllers,
+    root_certificate::RootCertificates,
     stateful_set::StatefulSets,
     ttl_after_finished::TtlAfterFinished,
-    root_certificate::RootCertificates,
     volumes::{AttributesProtection, ClaimProtection, LocalPath, VolumeBinder, VolumeProtection},
 };
 

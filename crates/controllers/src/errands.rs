@@ -88,7 +88,12 @@ impl Shell {
                     }
                 }
                 let message = "subject access review was not approved".to_owned();
-                Err(Failure { verb: "create", resource: REVIEWS.plural.to_string(), message })
+                Err(Failure {
+                    verb: "create",
+                    resource: REVIEWS.plural.to_string(),
+                    reason: "Forbidden".into(),
+                    message,
+                })
             }
             Errand::FillToken { account, secret, patch } => {
                 let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": secret.key.name(), "uid": secret.uid});

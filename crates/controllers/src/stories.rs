@@ -216,6 +216,7 @@ impl World {
             }
             Action::Delete { kind, key, .. } => self.remove(&kind.plural, key),
             Action::Create { .. } | Action::Event(_) => {}
+            Action::Errand(_) => panic!("stories are told without errands"),
         }
     }
 }

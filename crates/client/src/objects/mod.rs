@@ -3,12 +3,12 @@
 //! A process is to hold fifty thousand pods, of each of which most is nobody's business here. Views are read, never
 //! written: a write names what it changes. What a template holds is kept as the JSON it is ([`Json`]).
 
+pub mod accounts;
 pub mod apps;
 pub mod batch;
+pub mod certificates;
 pub mod container;
 pub mod lease;
-pub mod accounts;
-pub mod certificates;
 pub mod meta;
 pub mod namespace;
 pub mod node;
@@ -19,15 +19,14 @@ pub mod policy;
 pub mod requests;
 pub mod service;
 pub mod shape;
-pub mod volume;
 pub mod storage;
 pub mod workload;
 
+pub use accounts::{RootCertificate, Secret, ServiceAccount};
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
 pub use batch::{CronJob, Job};
-pub use lease::Lease;
-pub use accounts::{RootCertificate, Secret, ServiceAccount};
 pub use certificates::CertificateSigningRequest;
+pub use lease::Lease;
 pub use meta::{Condition, Labels, Meta, OwnerReference};
 pub use namespace::Namespace;
 pub use node::Node;
@@ -35,8 +34,6 @@ pub use pod::Pod;
 pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use shape::PodShape;
-pub use volume::PersistentVolumeClaim;
-pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass};
 pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeAttributesClass};
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 

@@ -155,6 +155,7 @@ impl World {
                 self.write_pod(key.name(), pod, answer_is_lost);
             }
             Action::Event(_) => {}
+            other => panic!("a job does no such thing: {other:?}"),
         }
         if answer_is_lost { End::Stopped } else { End::Went }
     }

@@ -71,11 +71,11 @@ impl Controller for ClaimProtection {
 
 /// Whether a pod keeps a claim from going: it may be running, and is not about to vanish.
 pub(crate) fn uses(pod: &Pod, claim: &Key) -> bool {
-    use client::objects::shape::PodVolume;
     let is_shut_down = pod.metadata.is_being_deleted() && pod.metadata.deletion_grace_period_seconds == Some(0);
-    let names = |volume: &PodVolume| volume.claim(&pod.metadata.name).is_some_and(|name| *name == *claim.name());
-    let counts = |volume: &&PodVolume| names(volume) && !(is_shut_down && matches!(volume, PodVolume::Ephemeral(_)));
-    !pod.spec.node_name.is_empty() && pod.spec.volumes.iter().any(|volume| counts(&volume))
+    let is_named = || pod.spec.claims.iter().any(|volume| *volume.claim == *claim.name());
+    // A claim of the pod's own goes with it.
+    let is_used = is_named() || !is_shut_down && pod.claim_names().any(|name| *name == *claim.name());
+    !pod.spec.node_name.is_empty() && is_used
 }
 
 impl Controller for VolumeProtection {

@@ -14,7 +14,6 @@ use std::{
 
 use apiserver::{http::body::Body, identity::User, server::Running};
 use bytes::Bytes;
-use client::caches::Topic;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use stdx::{Random, SeededRandom};
