@@ -17,9 +17,14 @@ use testkit::cluster::{
     seeds, simulate,
 };
 
+/// What a pod's fake node reads: it starts and ends neither at once nor faster than a controller looks.
+fn slowly() -> Value {
+    json!({"fake-node.coracle.dev/start-seconds": "3", "fake-node.coracle.dev/stop-seconds": "2"})
+}
+
 fn template(image: &str) -> Value {
     json!({
-        "metadata": {"labels": {"app": "web"}},
+        "metadata": {"labels": {"app": "web"}, "annotations": slowly()},
         "spec": {
             "nodeName": "fake-0", "containers": [{"name": "web", "image": image}], "terminationGracePeriodSeconds": 5,
         },
@@ -169,7 +174,7 @@ fn daemons(update: Value) -> Value {
             "selector": {"matchLabels": {"app": "log"}},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": update},
             "template": {
-                "metadata": {"labels": {"app": "log"}},
+                "metadata": {"labels": {"app": "log"}, "annotations": slowly()},
                 "spec": {"containers": [{"name": "web", "image": "log:1"}], "terminationGracePeriodSeconds": 5},
             },
         },

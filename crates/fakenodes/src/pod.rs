@@ -168,7 +168,9 @@ pub fn step(pod: &Pod, host: &str, address: impl FnOnce() -> String, now: Timest
         return Step::Nothing;
     }
     if pod.status.start_time.is_none() {
-        let bound = pod.condition("PodScheduled").and_then(|bound| bound.last_transition_time).unwrap_or(now);
+        // One that was made for its node was never scheduled.
+        let bound = pod.condition("PodScheduled").and_then(|bound| bound.last_transition_time);
+        let bound = bound.or(pod.metadata.creation_timestamp).unwrap_or(now);
         return at(bound, behaviour.start, now, || report(pod, State::Running(behaviour.ready), place, now));
     }
     let first = pod.status.container_statuses.first();
