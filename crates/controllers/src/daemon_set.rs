@@ -293,3 +293,50 @@ impl Place {
         self.verdict.is_some_and(|verdict| verdict.run)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[test]
+    fn a_node_concerns_the_sets_that_it_is_or_is_no_longer_for() {
+        let caches = Caches::default();
+        let set = |name: &str, selector: Value| {
+            json!({
+                "apiVersion": "apps/v1", "kind": "DaemonSet",
+                "metadata": {"name": name, "namespace": "a", "uid": name, "resourceVersion": "1"},
+                "spec": {"selector": {"matchLabels": {"app": name}}, "template": {"spec": {"nodeSelector": selector}}},
+            })
+        };
+        caches.observe(&set("everywhere", json!({}))).unwrap();
+        caches.observe(&set("on-ssd", json!({"disk": "ssd"}))).unwrap();
+        let nodes = caches.subscribe(Topic::Node, &Arc::new(Notify::new()));
+        let heartbeat = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]);
+        for (revision, labels, taints, conditions, concerned) in [
+            ("1", json!({}), json!([]), json!([]), &["a/everywhere"][..]),
+            ("2", json!({}), json!([]), heartbeat.clone(), &[]),
+            ("3", json!({"disk": "hdd"}), json!([]), heartbeat.clone(), &[]),
+            ("4", json!({"disk": "ssd"}), json!([]), heartbeat.clone(), &["a/on-ssd"]),
+            (
+                "5",
+                json!({"disk": "ssd"}),
+                json!([{"key": "x", "effect": "NoSchedule"}]),
+                heartbeat.clone(),
+                &["a/everywhere", "a/on-ssd"],
+            ),
+            ("6", json!({"disk": "ssd"}), json!([{"key": "x", "effect": "NoSchedule"}]), json!([]), &[]),
+        ] {
+            let node = json!({
+                "apiVersion": "v1", "kind": "Node", "spec": {"taints": taints}, "status": {"conditions": conditions},
+                "metadata": {"name": "n1", "uid": "n1", "resourceVersion": revision, "labels": labels},
+            });
+            caches.observe(&node).unwrap();
+            let mut touched = Vec::new();
+            DaemonSets.touched(&caches, &nodes.changes(), &mut |key| touched.push(key.as_str().to_owned()));
+            assert_eq!(touched, concerned, "revision {revision}");
+        }
+    }
+}

@@ -218,3 +218,29 @@ impl Scene<'_> {
 fn is_of(pod: &Pod, version: &Version) -> bool {
     pod.metadata.labels.get(REVISION_LABEL) == Some(&version.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_concerns_the_sets_that_it_may_be_named_by() {
+        let caches = Caches::default();
+        for name in ["web", "my-web", "web-0"] {
+            let metadata = json!({"name": name, "namespace": "a", "uid": name, "resourceVersion": "1"});
+            caches.observe(&json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata})).unwrap();
+        }
+        for (claim, sets) in [
+            ("data-web-0", &["a/web"][..]),
+            ("data-my-web-3", &["a/my-web", "a/web"]),
+            ("data-web-0-1", &["a/web-0"]),
+            ("web-0", &[]),
+            ("data", &[]),
+        ] {
+            let found: Vec<Key> = sets_of_claim(&caches, &Key::new("a", claim)).collect();
+            assert_eq!(found.iter().map(Key::as_str).collect::<Vec<_>>(), sets, "{claim}");
+        }
+    }
+}

@@ -111,3 +111,47 @@ pub struct BudgetCondition {
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn pods_and_budgets_find_each_other_by_labels() {
+        let (pods, budgets) = (Cache::default(), Cache::default());
+        for (name, namespace, labels) in [
+            ("a", "shop", json!({"app": "web", "tier": "front"})),
+            ("b", "shop", json!({"app": "web"})),
+            ("c", "shop", json!({"app": "db"})),
+            ("d", "else", json!({"app": "web"})),
+        ] {
+            let metadata = json!({"name": name, "namespace": namespace, "uid": name, "labels": labels});
+            pods.observe(serde_json::from_value::<Pod>(json!({"metadata": metadata})).unwrap());
+        }
+        let expression = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "app", "operator": operator, "values": values}]});
+        for (name, selector, selected) in [
+            ("by-label", json!({"matchLabels": {"app": "web"}}), &["a", "b"][..]),
+            ("by-two", json!({"matchLabels": {"app": "web", "tier": "front"}}), &["a"]),
+            ("by-one-of", expression("In", json!(["web", "db"])), &["a", "b", "c"]),
+            ("by-what-is-not", expression("NotIn", json!(["web"])), &["c"]),
+            ("all", json!({}), &["a", "b", "c"]),
+            ("none", Value::Null, &[]),
+        ] {
+            let budget: PodDisruptionBudget = serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": name}, "spec": {"selector": selector},
+            }))
+            .unwrap();
+            let found = pods.selected("shop", &budget.spec.selector.parsed);
+            assert_eq!(found.iter().map(|pod| &*pod.metadata.name).collect::<Vec<_>>(), selected, "{name}");
+            budgets.observe(budget);
+        }
+        let mut of_a: Vec<String> = Vec::new();
+        for budget in budgets.of_pod(&pods.find("shop", "a").unwrap().metadata) {
+            of_a.push(budget.metadata.name.to_string());
+        }
+        of_a.sort();
+        assert_eq!(of_a, ["all", "by-label", "by-one-of", "by-two"]);
+    }
+}
