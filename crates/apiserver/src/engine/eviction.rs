@@ -1,6 +1,9 @@
 //! `pods/NAME/eviction`: a delete that disruption budgets may refuse (policy/v1).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use api::{selector::LabelSelector, status::Status};
 use http::{Response, StatusCode};
@@ -23,6 +26,8 @@ const BUDGETS: &str = "poddisruptionbudgets.policy";
 const CONDITION: &str = "DisruptionAllowed";
 /// More evictions than this that the controller has not yet seen would make the status too large.
 const MAX_DISRUPTED_PODS: usize = 2000;
+/// How often a pod that changes under an eviction is looked at anew.
+const ATTEMPTS: usize = 20;
 
 pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
@@ -38,19 +43,40 @@ pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     options.dry_run |= caller.dry_run;
     let mut target = call.target.clone();
     target.subresource.clear();
-    let engine = Arc::clone(&call.engine);
-    let (_, pod) = engine.current(&target)?;
-    if needs_budget(&pod) {
-        disrupt(&engine, &target, &caller, &pod, options.dry_run).await?;
-    }
-    if !options.dry_run && !caller.dry_run {
-        say_why(&engine, &target, &caller, &mut options).await?;
-    }
-    match engine.delete_asking(&target, &caller, &options, false).await? {
-        Deleted::Gone(_) | Deleted::Pending(_) => {}
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        match attempt(&call.engine, &target, &caller, options.clone()).await {
+            // It is looked at anew, unless the client itself named the state that it means.
+            Err(status) if status.code == 409 && options.resource_version.is_none() && attempts.next().is_some() => {}
+            result => break result?,
+        }
     }
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(render::value(StatusCode::CREATED, call.accepted.format, &success))
+}
+
+async fn attempt(
+    engine: &Arc<Engine>,
+    target: &Target,
+    caller: &Caller,
+    mut options: DeleteOptions,
+) -> Result<(), Status> {
+    let (_, pod) = engine.current(target)?;
+    let spared = if needs_budget(&pod) {
+        disrupt(engine, target, caller, &pod, options.dry_run).await?
+    } else {
+        pod["status"]["phase"] == "Pending" && pod["metadata"]["deletionTimestamp"].is_null()
+    };
+    // What no disruption is taken for must not have become healthy meanwhile.
+    if spared && options.resource_version.is_none() {
+        options.resource_version = pod["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+    }
+    if !options.dry_run && !caller.dry_run {
+        say_why(engine, target, caller, &mut options).await?;
+    }
+    match engine.delete_asking(target, caller, &options, false).await? {
+        Deleted::Gone(_) | Deleted::Pending(_) => Ok(()),
+    }
 }
 
 /// Marks the pod as disrupted before it goes: a Job tells by that who is to blame for the pod's end.
@@ -89,13 +115,14 @@ fn needs_budget(pod: &Value) -> bool {
         && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
+/// Takes a disruption from the pod's budget, if it has one. True where the pod is spared that, as it is not healthy.
 async fn disrupt(
     engine: &Arc<Engine>,
     target: &Target,
     caller: &Caller,
     pod: &Value,
     dry_run: bool,
-) -> Result<(), Status> {
+) -> Result<bool, Status> {
     let budgets: Vec<Arc<Value>> = Cluster::list(&**engine, BUDGETS, Some(&target.namespace))
         .into_iter()
         .filter(|budget| {
@@ -106,7 +133,7 @@ async fn disrupt(
         })
         .collect();
     let budget = match budgets.as_slice() {
-        [] => return Ok(()),
+        [] => return Ok(false),
         [budget] => budget,
         _ => {
             return Err(Status::internal(
@@ -115,7 +142,7 @@ async fn disrupt(
         }
     };
     if budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" && !is_ready(pod) {
-        return Ok(());
+        return Ok(true);
     }
     let registry = engine.registry.load_full();
     let resource = registry.find("policy", "v1", "poddisruptionbudgets").cloned().ok_or_else(Status::no_such_path)?;
@@ -126,10 +153,15 @@ async fn disrupt(
         name: budget["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
     };
     let (pod_name, pod_ready, now) = (target.name.clone(), is_ready(pod), engine.now_text());
-    let edit = move |budget: &Value| charge(budget, &pod_name, pod_ready, &now);
+    let spared = AtomicBool::new(false);
+    let edit = |budget: &Value| {
+        let charged = charge(budget, &pod_name, pod_ready, &now)?;
+        spared.store(charged == *budget, Ordering::Relaxed);
+        Ok(charged)
+    };
     let caller = Caller { dry_run: dry_run || caller.dry_run, ..caller.clone() };
     engine.update(&budget_target, &caller, &Change::Edit(&edit)).await?;
-    Ok(())
+    Ok(spared.into_inner())
 }
 
 fn is_ready(pod: &Value) -> bool {
