@@ -23,6 +23,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a server that starts is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(2);
+/// Scenarios are about the API server alone unless they say otherwise.
+const WITHOUT_SCHEDULER: &str = "--without=scheduler";
 /// How many clients fill a cluster.
 const FILLERS: usize = 32;
 
@@ -34,6 +36,8 @@ pub struct Cluster {
     /// Where it listens, if not where the kubeconfig says.
     port: Option<u16>,
     recipes: Vec<Recipe>,
+    /// Those that need the others to be ready.
+    late: Vec<Recipe>,
     directory: PathBuf,
     children: Vec<Child>,
     given: Vec<u32>,
@@ -50,7 +54,17 @@ impl Cluster {
     pub fn given(kubeconfig: PathBuf, pids: Vec<u32>, protocol: Protocol) -> Self {
         let directory = PathBuf::new();
         let (recipes, children) = (Vec::new(), Vec::new());
-        Self { name: "given", protocol, kubeconfig, port: None, recipes, directory, children, given: pids }
+        Self {
+            name: "given",
+            protocol,
+            kubeconfig,
+            port: None,
+            recipes,
+            late: Vec::new(),
+            directory,
+            children,
+            given: pids,
+        }
     }
 
     /// Coracle, with everything it keeps below `directory`.
@@ -60,13 +74,51 @@ impl Cluster {
             "server".to_owned(),
             // The peer is an API server and its store.
             "--without=controllers".to_owned(),
+            WITHOUT_SCHEDULER.to_owned(),
             format!("--data-dir={}", state.display()),
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--api-port={port}"),
         ];
         let recipes = vec![Recipe { program: program.to_owned(), arguments }];
         let (children, given) = (Vec::new(), Vec::new());
-        Ok(Self { name: "coracle", protocol, kubeconfig, port: None, recipes, directory: state, children, given })
+        Ok(Self {
+            name: "coracle",
+            protocol,
+            kubeconfig,
+            port: None,
+            recipes,
+            late: Vec::new(),
+            directory: state,
+            children,
+            given,
+        })
+    }
+
+    /// Lets Coracle place pods.
+    pub fn with_scheduler(mut self) -> Self {
+        for recipe in &mut self.recipes {
+            recipe.arguments.retain(|argument| argument != WITHOUT_SCHEDULER);
+        }
+        self
+    }
+
+    /// Leaves the scheduling to a stock kube-scheduler, whose own limit of requests is lifted.
+    pub fn scheduled_by(&mut self, scheduler: &Path) -> Result<()> {
+        let kubeconfig = self.kubeconfig.display();
+        let arguments = vec![
+            format!("--kubeconfig={kubeconfig}"),
+            format!("--authentication-kubeconfig={kubeconfig}"),
+            format!("--authorization-kubeconfig={kubeconfig}"),
+            "--leader-elect=false".to_owned(),
+            format!("--secure-port={}", free_port()?),
+            "--kube-api-qps=5000".to_owned(),
+            "--kube-api-burst=5000".to_owned(),
+        ];
+        let program = scheduler.to_owned();
+        // It gives up where it finds no kubeconfig, which the server writes when it is up.
+        self.late.push(Recipe { program, arguments });
+        self.name = "peer";
+        Ok(())
     }
 
     /// A stock kube-apiserver with an etcd, below `directory`. Its certificates and its administrator
@@ -89,6 +141,7 @@ impl Cluster {
             kubeconfig,
             port: Some(port),
             recipes,
+            late: Vec::new(),
             directory: state,
             children,
             given,
@@ -106,17 +159,8 @@ impl Cluster {
         }
         std::fs::create_dir_all(&self.directory)?;
         let started = Instant::now();
-        for recipe in &self.recipes {
-            let log = self.directory.join(recipe.program.file_name().unwrap_or_default()).with_extension("log");
-            let log = File::options().create(true).append(true).open(log)?;
-            let command = Command::new(&recipe.program)
-                .args(&recipe.arguments)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .kill_on_drop(true)
-                .spawn();
-            self.children.push(command.with_context(|| recipe.program.display().to_string())?);
+        for at in 0..self.recipes.len() {
+            self.children.push(self.spawn(&self.recipes[at])?);
         }
         while !self.is_ready().await {
             if started.elapsed() > START_TIMEOUT {
@@ -124,7 +168,23 @@ impl Cluster {
             }
             sleep(POLL).await;
         }
+        for at in 0..self.late.len() {
+            self.children.push(self.spawn(&self.late[at])?);
+        }
         Ok(started.elapsed())
+    }
+
+    fn spawn(&self, recipe: &Recipe) -> Result<Child> {
+        let log = self.directory.join(recipe.program.file_name().unwrap_or_default()).with_extension("log");
+        let log = File::options().create(true).append(true).open(log)?;
+        Command::new(&recipe.program)
+            .args(&recipe.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| recipe.program.display().to_string())
     }
 
     async fn is_ready(&self) -> bool {

@@ -29,6 +29,8 @@ pub enum Goal {
     TimesMore(f64),
     /// Less than this, whatever the peer has.
     Under(f64),
+    /// At least this, whatever the peer has.
+    AtLeast(f64),
     /// Told for its own sake; less is better.
     None,
 }
@@ -46,7 +48,7 @@ impl Row {
     fn ratio(&self) -> Option<f64> {
         let peer = self.peer?;
         Some(match self.figure.goal {
-            Goal::TimesMore(_) => self.ours / peer,
+            Goal::TimesMore(_) | Goal::AtLeast(_) => self.ours / peer,
             Goal::TimesLess(_) | Goal::Under(_) | Goal::None => peer / self.ours,
         })
     }
@@ -56,6 +58,7 @@ impl Row {
         match self.figure.goal {
             Goal::TimesLess(times) | Goal::TimesMore(times) => Some(self.ratio()? >= times),
             Goal::Under(limit) => Some(self.ours < limit),
+            Goal::AtLeast(limit) => Some(self.ours >= limit),
             Goal::None => None,
         }
     }
@@ -83,6 +86,7 @@ impl Figure {
         match self.goal {
             Goal::TimesLess(times) | Goal::TimesMore(times) => format!("{times} ×"),
             Goal::Under(limit) => format!("< {}", self.unit.show(limit)),
+            Goal::AtLeast(limit) => self.unit.show(limit),
             Goal::None => String::new(),
         }
     }

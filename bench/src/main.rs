@@ -29,7 +29,7 @@ use crate::{
 /// Measures Coracle, and the peer beside it where there is one.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// list, fan-out, creates, get, memory, start, restart, or all
+    /// list, fan-out, creates, get, memory, scheduling, start, restart, or all
     #[arg(default_value = "all")]
     scenario: String,
     /// The binary to measure [default: the one beside this program]
@@ -47,6 +47,9 @@ struct Arguments {
     /// Its etcd
     #[arg(long, value_name = "FILE", env = "CORACLE_PEER_ETCD")]
     peer_etcd: Option<PathBuf>,
+    /// A stock kube-scheduler, to compare with on the same API server
+    #[arg(long, value_name = "FILE", env = "CORACLE_PEER_SCHEDULER")]
+    peer_scheduler: Option<PathBuf>,
     /// The version of HTTP
     #[arg(long, default_value = "2")]
     http: Protocol,
@@ -82,7 +85,13 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let (rows, is_fresh) = measure(*scenario, arguments).await.context(scenario.name())?;
         let rounds = arguments.rounds.unwrap_or(scenario.rounds());
         let title = format!("{}: {}; median of {rounds}", scenario.name(), scenario.work());
-        let peer = if is_fresh { "kube-apiserver + etcd" } else { "the same, earlier" };
+        let peer = if is_fresh && scenario.is_about_scheduling() {
+            "kube-scheduler on coracle"
+        } else if is_fresh {
+            "kube-apiserver + etcd"
+        } else {
+            "the same, earlier"
+        };
         let ours = if arguments.kubeconfig.is_some() { "given" } else { "coracle" };
         println!("{}", table(&title, ours, peer, &rows));
         if is_fresh {
@@ -103,7 +112,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
 /// The figures of one scenario, and whether the peer's are of this run.
 async fn measure(scenario: &dyn Scenario, arguments: &Arguments) -> Result<(Vec<Row>, bool)> {
     let directory = tempfile::tempdir()?;
-    let mut sides = start(arguments, &directory).await?;
+    let mut sides = start(arguments, &directory, scenario).await?;
     for side in &mut sides {
         scenario.prepare(side).await.with_context(|| side.name)?;
     }
@@ -129,14 +138,26 @@ async fn measure(scenario: &dyn Scenario, arguments: &Arguments) -> Result<(Vec<
 }
 
 /// What is measured first, then the peer if there is one; both ready.
-async fn start(arguments: &Arguments, directory: &tempfile::TempDir) -> Result<Vec<Cluster>> {
+async fn start(arguments: &Arguments, directory: &tempfile::TempDir, scenario: &dyn Scenario) -> Result<Vec<Cluster>> {
     if let Some(kubeconfig) = &arguments.kubeconfig {
         return Ok(vec![Cluster::given(kubeconfig.clone(), arguments.pid.clone(), arguments.http)]);
     }
     let program = arguments.coracle.clone().unwrap_or(std::env::current_exe()?.with_file_name("coracle"));
     let mut coracle = Cluster::coracle(&program, &directory.path().join("coracle"), arguments.http)?;
+    if scenario.is_about_scheduling() {
+        coracle = coracle.with_scheduler();
+    }
     coracle.start().await?;
     let mut sides = vec![coracle];
+    if scenario.is_about_scheduling() {
+        if let Some(scheduler) = &arguments.peer_scheduler {
+            let mut peer = Cluster::coracle(&program, &directory.path().join("peer"), arguments.http)?;
+            peer.scheduled_by(scheduler)?;
+            peer.start().await?;
+            sides.push(peer);
+        }
+        return Ok(sides);
+    }
     if let (Some(apiserver), Some(etcd)) = (&arguments.peer_apiserver, &arguments.peer_etcd) {
         let programs = Peer { apiserver: apiserver.clone(), etcd: etcd.clone() };
         let mut peer = Cluster::peer(&programs, &directory.path().join("peer"), &sides[0])?;

@@ -6,6 +6,7 @@ mod fan_out;
 mod get;
 mod list;
 mod memory;
+mod scheduling;
 mod start;
 
 use anyhow::Result;
@@ -32,6 +33,11 @@ pub trait Scenario: Sync {
         false
     }
 
+    /// Whether the peer is a stock scheduler on the same API server.
+    fn is_about_scheduling(&self) -> bool {
+        false
+    }
+
     /// Brings a server that was started without state to where the rounds begin.
     async fn prepare(&self, cluster: &mut Cluster) -> Result<()>;
 
@@ -39,13 +45,14 @@ pub trait Scenario: Sync {
     async fn round(&self, cluster: &mut Cluster) -> Result<Vec<f64>>;
 }
 
-pub static ALL: [&dyn Scenario; 8] = [
+pub static ALL: [&dyn Scenario; 9] = [
     &list::List,
     &fan_out::FanOut,
     &creates::Creates,
     &get::Get,
     &definitions::Definitions,
     &memory::Memory,
+    &scheduling::Scheduling,
     &start::Start,
     &start::Restart,
 ];

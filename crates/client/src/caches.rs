@@ -144,6 +144,7 @@ kinds! {
     persistent_volumes: PersistentVolume,
     storage_classes: StorageClass,
     volume_attributes_classes: VolumeAttributesClass,
+    csi_nodes: CSINode,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

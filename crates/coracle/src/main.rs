@@ -4,6 +4,7 @@ mod authority;
 mod fake_nodes;
 mod parts;
 mod server;
+mod why;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Verb {
     Server(server::Arguments),
     /// Play nodes that run nothing and say they do, for trying out workloads.
     FakeNodes(fake_nodes::Arguments),
+    /// Say why a pod waits: what each node refuses, and what would have to change.
+    Why(why::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match command.verb {
         Verb::Server(arguments) => server::run(arguments),
         Verb::FakeNodes(arguments) => fake_nodes::run(arguments),
+        Verb::Why(arguments) => why::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use apiserver::{identity::User, server::Running};
+use apiserver::{
+    identity::{AUTHENTICATED, User},
+    server::Running,
+};
 use clap::ValueEnum;
 use client::{Caches, Requests, caches::Topic};
 use controllers::authority::Authority;
@@ -15,26 +18,34 @@ use crate::authority::ClusterAuthority;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     Controllers,
+    Scheduler,
 }
 
 /// Starts every part but those `without`. None of them ends by itself.
 pub fn start(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
-    if without.contains(&Part::Controllers) {
+    if [Part::Controllers, Part::Scheduler].iter().all(|part| without.contains(part)) {
         return JoinSet::new();
     }
-    let connect = |account: &str| -> kube::Client { client::in_process(running.in_process(User::controller(account))) };
+    let as_user = |user: User| -> kube::Client { client::in_process(running.in_process(user)) };
+    let connect = |account: &str| as_user(User::controller(account));
     let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
-    let authority: Arc<dyn Authority> = Arc::new(ClusterAuthority(Arc::clone(&running.server.pki)));
-    let controllers = controllers::start(&caches, &connect, given);
-    let with_authority = controllers::start_with_authority(&caches, &connect, given, &authority);
-    for mut controllers in [controllers, with_authority] {
-        tasks.spawn(async move {
-            while let Some(ended) = controllers.join_next().await {
-                if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-                    std::panic::resume_unwind(panic);
-                }
-            }
-        });
+    if !without.contains(&Part::Controllers) {
+        let authority: Arc<dyn Authority> = Arc::new(ClusterAuthority(Arc::clone(&running.server.pki)));
+        tasks.spawn(watch_over(controllers::start(&caches, &connect, given)));
+        tasks.spawn(watch_over(controllers::start_with_authority(&caches, &connect, given, &authority)));
+    }
+    if !without.contains(&Part::Scheduler) {
+        let user = User { name: "system:kube-scheduler".into(), groups: vec![AUTHENTICATED.into()], ..User::default() };
+        tasks.spawn(watch_over(scheduler::start(as_user(user), &caches, given)));
     }
     tasks
+}
+
+/// None of a part's tasks ends by itself: where one panics, so does the whole.
+async fn watch_over(mut part: JoinSet<()>) {
+    while let Some(ended) = part.join_next().await {
+        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }

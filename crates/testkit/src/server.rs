@@ -33,7 +33,7 @@ impl Server {
     }
 
     pub fn start_with(binary: impl AsRef<Path>, arguments: &[&str]) -> Self {
-        Self::start_whole(binary, &[&["--without", "controllers"], arguments].concat())
+        Self::start_whole(binary, &[&["--without=controllers", "--without=scheduler"], arguments].concat())
     }
 
     /// The same with every part that the binary has.

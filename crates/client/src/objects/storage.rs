@@ -330,6 +330,42 @@ impl Cache<StorageClass> {
     }
 }
 
+/// Which drivers a node has, and how many volumes each can attach there.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CSINode {
+    pub metadata: Meta,
+    pub spec: CsiNodeSpec,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CsiNodeSpec {
+    pub drivers: Vec<CsiNodeDriver>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CsiNodeDriver {
+    pub name: Box<str>,
+    pub allocatable: CsiNodeCount,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CsiNodeCount {
+    /// None for as many as there may be.
+    pub count: Option<u32>,
+}
+
+impl Object for CSINode {
+    const KIND: Kind = Kind::of_cluster("storage.k8s.io", "v1", "CSINode", "csinodes");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
 fn quantity(amounts: &Labels) -> Quantity {
     // The server has refused what cannot be read.
     amounts.get(STORAGE).and_then(|text| Quantity::parse(text).ok()).unwrap_or(Quantity::ZERO)

@@ -1,0 +1,154 @@
+//! Why a pod waits: for each node what refuses it and what would have to change, from the rules that decide.
+
+use std::sync::Arc;
+
+use client::{Key, objects::Pod};
+use serde::Serialize;
+
+use crate::{
+    class,
+    core::{Core, NAME},
+    refusal::Plugin,
+    verdict,
+};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    /// In one line, how the pod stands.
+    pub summary: String,
+    /// What has to change about the pod itself, or what it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// Where it would go, all being equally good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub best: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeVerdict>,
+}
+
+/// What a node says.
+#[derive(Debug, Serialize)]
+pub struct NodeVerdict {
+    pub node: Box<str>,
+    /// Nothing here: the node would take it.
+    pub refusals: Vec<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Reason {
+    pub plugin: Plugin,
+    pub reason: String,
+    pub remedy: String,
+}
+
+impl Core {
+    /// Why the pod is where it is, or nowhere; none where there is no such pod.
+    pub fn explain(&mut self, key: &Key) -> Option<Explanation> {
+        let pod = Arc::clone(self.pod(key)?);
+        let mut explanation = Explanation {
+            namespace: pod.metadata.namespace.clone(),
+            name: pod.metadata.name.clone(),
+            summary: String::new(),
+            obstacle: None,
+            best: Vec::new(),
+            nodes: Vec::new(),
+        };
+        match standing(&pod) {
+            Standing::Settled(summary) => explanation.summary = summary,
+            Standing::HeldUp(summary, obstacle) => {
+                (explanation.summary, explanation.obstacle) = (summary, Some(obstacle));
+            }
+            Standing::Waiting => self.explain_nodes(key, &pod, &mut explanation),
+        }
+        Some(explanation)
+    }
+
+    fn explain_nodes(&mut self, key: &Key, pod: &Arc<Pod>, explanation: &mut Explanation) {
+        let kind = self.cluster.hold(pod);
+        let class = class::of(&mut self.cluster, kind);
+        let needs = match self.volumes.needs(pod) {
+            Ok(needs) => needs,
+            Err(refusal) => {
+                explanation.summary = format!("it waits: {}", refusal.text);
+                explanation.obstacle = Some(refusal.text);
+                return self.cluster.release(kind);
+            }
+        };
+        let verdicts = verdict::all(&self.cluster, &self.volumes, (key, &class, needs.as_ref()));
+        explanation.nodes = verdicts
+            .into_iter()
+            .map(|(host, refusals)| {
+                let node = self.cluster.host_state(host).name.clone();
+                let reason = |refusal: &crate::refusal::Refusal| Reason {
+                    plugin: refusal.plugin(),
+                    reason: refusal.text().into_owned(),
+                    remedy: refusal.remedy(&node),
+                };
+                NodeVerdict { refusals: refusals.iter().map(reason).collect(), node: node.clone() }
+            })
+            .collect();
+        explanation.nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        let best = self.best(key, &class, needs.as_ref());
+        explanation.best = best.hosts.iter().map(|host| self.cluster.host_state(*host).name.clone()).collect();
+        explanation.best.sort();
+        let nodes = explanation.nodes.len();
+        let willing = explanation.nodes.iter().filter(|verdict| verdict.refusals.is_empty()).count();
+        explanation.summary = match (nodes, willing) {
+            (0, _) => "it waits for a node: there is none".to_owned(),
+            (_, 0) => format!("it waits: none of {nodes} nodes takes it"),
+            _ => format!("{willing} of {nodes} nodes would take it"),
+        };
+        self.cluster.release(kind);
+    }
+}
+
+enum Standing {
+    Settled(String),
+    HeldUp(String, String),
+    Waiting,
+}
+
+fn standing(pod: &Pod) -> Standing {
+    let shape = &pod.spec.shape;
+    if !pod.spec.node_name.is_empty() {
+        return Standing::Settled(format!("it is on {}", pod.spec.node_name));
+    }
+    if !pod.is_active() {
+        return Standing::Settled("it is over or on its way out, and needs no node".to_owned());
+    }
+    if !shape.gates.is_empty() {
+        let gates = shape.gates.join(", ");
+        let obstacle = format!("remove its scheduling gates: {gates}");
+        return Standing::HeldUp("it waits for its scheduling gates to be removed".to_owned(), obstacle);
+    }
+    if !shape.scheduler_name.is_empty() && *shape.scheduler_name != *NAME {
+        let name = &shape.scheduler_name;
+        let obstacle = format!("run a scheduler called {name}, or leave spec.schedulerName out");
+        return Standing::HeldUp(format!("it waits for another scheduler, {name}"), obstacle);
+    }
+    Standing::Waiting
+}
+
+/// The explanation for people: the pod, then node by node.
+pub fn render(explanation: &Explanation) -> String {
+    use std::fmt::Write;
+    let mut text = format!("pod {}/{}: {}\n", explanation.namespace, explanation.name, explanation.summary);
+    if let Some(obstacle) = &explanation.obstacle {
+        let _ = writeln!(text, "  {obstacle}");
+    }
+    for verdict in &explanation.nodes {
+        if verdict.refusals.is_empty() {
+            let best = if explanation.best.contains(&verdict.node) { ", and none is better" } else { "" };
+            let _ = writeln!(text, "{}: would take it{best}", verdict.node);
+        } else {
+            let _ = writeln!(text, "{}:", verdict.node);
+            for reason in &verdict.refusals {
+                let _ = writeln!(text, "  {}: {}", reason.reason, reason.remedy);
+            }
+        }
+    }
+    text
+}
