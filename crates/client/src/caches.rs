@@ -41,6 +41,14 @@ macro_rules! kinds {
                     $(Self::$view => objects::$view::KIND,)*
                 }
             }
+
+            /// The kinds of which every object is kept, not only some.
+            pub fn whole() -> impl Iterator<Item = Topic> {
+                let selects = |topic: &Topic| match topic {
+                    $(Self::$view => !objects::$view::SELECTORS.is_empty(),)*
+                };
+                Self::ALL.iter().copied().filter(move |topic| !selects(topic))
+            }
         }
 
         impl Changes {

@@ -125,7 +125,7 @@ impl Collector {
         let news = Arc::new(Notify::new());
         let caches = &self.shell.caches;
         let subscriptions: Vec<(Arc<Kind>, AnySubscription)> =
-            Topic::ALL.iter().map(|topic| (Arc::new(topic.kind()), caches.subscribe(*topic, &news))).collect();
+            Topic::whole().map(|topic| (Arc::new(topic.kind()), caches.subscribe(topic, &news))).collect();
         loop {
             for (kind, subscription) in &subscriptions {
                 let changes = subscription.changes();
@@ -146,7 +146,7 @@ impl Collector {
 
     /// Follows the kinds that no cache holds, as they come and go. Tells `started` once all have been read.
     async fn follow_kinds(self: Arc<Self>, started: Arc<Notify>) {
-        let cached: HashSet<(String, String)> = Topic::ALL.iter().map(|topic| resource_of(&topic.kind())).collect();
+        let cached: HashSet<(String, String)> = Topic::whole().map(|topic| resource_of(&topic.kind())).collect();
         let mut followed: BTreeMap<(String, String), AbortHandle> = BTreeMap::new();
         let mut tasks: JoinSet<(String, String)> = JoinSet::new();
         let mut served = self.resources.subscribe();
