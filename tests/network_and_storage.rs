@@ -62,7 +62,7 @@ fn are_told(caches: &Caches, pods: i32) -> bool {
 
 #[test]
 fn what_is_behind_a_service_is_told_whatever_goes_wrong() {
-    for seed in seeds(0..2) {
+    for seed in seeds(0..6) {
         simulate(Setup { seed, faults: Faults::many(), nodes: 2 }, |cluster| async move {
             let service = json!({
                 "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
@@ -104,7 +104,7 @@ fn are_bound(caches: &Caches, count: usize) -> bool {
 #[test]
 fn claims_are_bound_and_leave_nothing_behind_whatever_goes_wrong() {
     const CLAIMS: usize = 12;
-    for seed in seeds(0..10) {
+    for seed in seeds(0..20) {
         simulate(Setup { seed, faults: Faults::many(), nodes: 2 }, |cluster| async move {
             cluster.until("the default class", |caches| caches.storage_classes.default_class().is_some()).await;
             for number in 0..CLAIMS {

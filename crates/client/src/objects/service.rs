@@ -150,6 +150,7 @@ impl Cache<Pod> {
 pub struct EndpointSlice {
     pub metadata: Meta,
     pub address_type: Family,
+    #[serde(deserialize_with = "maybe_null")]
     pub ports: Vec<EndpointPort>,
     #[serde(deserialize_with = "maybe_null")]
     pub endpoints: Vec<Endpoint>,
@@ -310,6 +311,7 @@ pub struct Address {
     pub target_ref: Option<Target>,
 }
 
+/// An empty list comes as null where Go would leave it so.
 fn maybe_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
