@@ -70,6 +70,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",
     };
     use std::io::Write;
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -99,6 +99,14 @@ fn a_pod_wakes_only_for_a_node_that_would_take_it() {
 }
 
 #[test]
+fn who_waits_for_any_node_hears_what_the_first_one_says() {
+    let mut told = Told::new();
+    assert_eq!(told.tell(pod("web", "2")).decided(), ["web waits"]);
+    assert_eq!(told.tell(node("a", "1")).decided(), ["web waits"]);
+    assert_eq!(told.after(60).tell(node("b", "1")).decided(), NOTHING);
+}
+
+#[test]
 fn a_node_that_only_says_it_is_there_wakes_nobody() {
     let mut told = Told::new();
     told.tell(node("a", "1")).tell(pod("web", "2")).decided();

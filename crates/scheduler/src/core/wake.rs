@@ -30,6 +30,10 @@ impl Core {
         }
         let mut woken: Vec<Key> = Vec::new();
         for (class, pods) in &self.resting {
+            // Who was told that there is no node at all is to be told what a node says.
+            if matches!(news, News::Host(_)) {
+                woken.extend(pods.iter().filter(|(_, refusers)| refusers.is_empty()).map(|(key, _)| key.clone()));
+            }
             match news {
                 News::Host(host) if self.cluster.host_state(*host).nominated.is_empty() => {
                     if self.may_take(class, None, *host) {
