@@ -88,6 +88,15 @@ fn bound(name: &str, cpu: &str, node: &str) -> Value {
     pod
 }
 
+/// A node of the zone of that number, or of none.
+fn zoned(index: u64, zone: u64) -> Value {
+    let mut node = node(&format!("n{index}"), "8");
+    if zone < 3 {
+        node["metadata"]["labels"]["zone"] = json!(format!("z{zone}"));
+    }
+    node
+}
+
 const NOTHING: [String; 0] = [];
 
 #[test]
@@ -216,12 +225,16 @@ fn nodes_that_come_and_go_leave_nothing_behind() {
 /// Many pods of many sorts come and go; what is kept up step by step is what a fresh look finds.
 #[test]
 fn what_is_kept_up_is_what_a_fresh_look_finds() {
-    let random = SeededRandom::new(7);
+    for seed in 0..8 {
+        keep_up(seed);
+    }
+}
+
+fn keep_up(seed: u64) {
+    let random = SeededRandom::new(seed);
     let mut told = Told::new();
     for index in 0..12 {
-        let mut node = node(&format!("n{index}"), "8");
-        node["metadata"]["labels"]["zone"] = json!(format!("z{}", index % 3));
-        told.tell(node);
+        told.tell(zoned(index, index % 3));
     }
     let sorts: Vec<Value> = [("db", "zone"), ("web", "kubernetes.io/hostname")]
         .iter()
@@ -258,12 +271,29 @@ fn what_is_kept_up_is_what_a_fresh_look_finds() {
             told.tell(pod);
             alive.push(name);
         }
+        match random.below(30) {
+            // A node moves to another zone, or is cordoned, or goes with its pods on it.
+            0..4 => drop(told.tell(zoned(random.below(9), random.below(4)))),
+            4..6 => {
+                let mut node = zoned(random.below(9), random.below(3));
+                node["spec"] = json!({"unschedulable": true, "taints": [{"key": "x", "effect": "NoSchedule"}]});
+                told.tell(node);
+            }
+            6 if step > 100 => {
+                let key = Key::new("", &format!("n{}", 9 + random.below(3)));
+                if let Some(node) = told.caches.nodes.get(&key) {
+                    told.caches.nodes.forget(&key, &node.metadata.uid);
+                    told.catch_up();
+                }
+            }
+            _ => {}
+        }
         told.after(1).decided();
         if step % 10 == 0 {
             let kept: Vec<_> = alive.iter().map(|name| told.explained(name)).collect();
             let mut fresh = told.fresh();
             let found: Vec<_> = alive.iter().map(|name| fresh.explained(name)).collect();
-            assert_eq!(kept, found, "after {step} steps");
+            assert_eq!(kept, found, "seed {seed}, after {step} steps");
         }
     }
 }
@@ -281,6 +311,12 @@ impl Told {
         }
         best.sort();
         let verdicts = verdict::first(&self.core.cluster, &self.core.volumes, (&key, &class, None));
+        let willing: Vec<&Box<str>> = verdicts
+            .iter()
+            .filter(|(_, refusals)| refusals.is_empty())
+            .map(|(host, _)| &self.core.cluster.host_state(*host).name)
+            .collect();
+        assert!(best.iter().all(|node| willing.contains(&node)) && best.is_empty() == willing.is_empty(), "{name}");
         let mut verdicts: Vec<String> = verdicts
             .iter()
             .map(|(host, refusals)| format!("{} {refusals:?}", self.core.cluster.host_state(*host).name))
