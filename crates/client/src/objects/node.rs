@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Labels, Meta, Object};
+use super::{Labels, Meta, Object, parts::maybe_null};
 use crate::Kind;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,6 +81,7 @@ pub struct NodeCondition {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Image {
+    #[serde(deserialize_with = "maybe_null")]
     pub names: Vec<Box<str>>,
     pub size_bytes: i64,
 }

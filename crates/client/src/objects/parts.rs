@@ -30,6 +30,11 @@ impl<'de> Deserialize<'de> for Selector {
     }
 }
 
+/// A list that the server shows as null where there is none: those that Go does not leave out.
+pub(crate) fn maybe_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A number, or a share of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntOrPercent {
@@ -80,6 +85,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn lists_that_go_shows_as_null_are_empty() {
+        let drivers = json!({"metadata": {"name": "n"}, "spec": {"drivers": null}});
+        let node: crate::objects::CSINode = serde_json::from_value(drivers).unwrap();
+        assert!(node.spec.drivers.is_empty());
+        let slice = json!({"addressType": "IPv4", "ports": null, "endpoints": null});
+        assert!(serde_json::from_value::<crate::objects::EndpointSlice>(slice).unwrap().ports.is_empty());
+    }
 
     #[test]
     fn shares_are_rounded_as_asked() {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Labels, Meta, Object, Pod, pod};
+use super::{Labels, Meta, Object, Pod, parts::maybe_null, pod};
 use crate::{Cache, Kind};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -309,11 +309,6 @@ pub struct Address {
     pub node_name: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<Target>,
-}
-
-/// An empty list comes as null where Go would leave it so.
-fn maybe_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
-use super::{Json, Labels, Meta, Object, node_selector::NodeSelector};
+use super::{Json, Labels, Meta, Object, node_selector::NodeSelector, parts::maybe_null};
 use crate::{Cache, Key, Kind};
 
 /// How classes were named before there was a field.
@@ -341,6 +341,7 @@ pub struct CSINode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CsiNodeSpec {
+    #[serde(deserialize_with = "maybe_null")]
     pub drivers: Vec<CsiNodeDriver>,
 }
 
