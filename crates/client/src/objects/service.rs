@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{Labels, Meta, Object, Pod, parts::maybe_null, pod};
 use crate::{Cache, Kind};
