@@ -227,6 +227,7 @@ impl Control {
             let (caches, followers) = Caches::start(&Requests::new(connect("caches"), "caches"), Topic::ALL);
             keep(&mut parts, followers);
             keep(&mut parts, controllers::start(&caches, &connect, (&self.clock, &random)));
+            keep(&mut parts, scheduler::start(connect("scheduler"), &caches, (&self.clock, &random)));
             tokio::select! {
                 biased;
                 () = self.crash.notified() => {}
