@@ -5,7 +5,7 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle/tools
 export CORACLE_TOOLS := $(TOOLS)
 SCENARIO ?= all
 
-.PHONY: build demo test lint bench fuzz tools
+.PHONY: build demo test lint bench fuzz simulate tools
 
 build:
 	cargo build --release --locked -p coracle
@@ -27,6 +27,12 @@ bench: build
 SECONDS_EACH ?= 600
 fuzz:
 	scripts/fuzz $(SECONDS_EACH) $(TARGETS)
+
+# The control plane under seeded faults, deeper than `make test` goes: thousands of seeds of each story.
+SEEDS ?= 0..2000
+simulate:
+	CORACLE_SEEDS=$(SEEDS) cargo test --locked -p coracle --no-fail-fast --test simulation --test apps --test batch \
+		--test lifecycle --test network_and_storage
 
 tools:
 	scripts/tools $(TOOLS)
