@@ -6,7 +6,7 @@ use apiserver::{
     identity::{AUTHENTICATED, User},
     server::Running,
 };
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use client::{Caches, Requests, caches::Topic};
 use controllers::authority::Authority;
 use stdx::{Clock, Random};
@@ -21,8 +21,35 @@ pub enum Part {
     Scheduler,
 }
 
-/// Starts every part but those `without`. None of them ends by itself.
-pub fn start(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
+/// Which parts there are to be.
+#[derive(Debug, Args)]
+pub struct Parts {
+    /// A part of the control plane to leave to somebody else's; may be given several times
+    #[arg(long, value_name = "PART")]
+    without: Vec<Part>,
+    /// Play so many nodes in this process, that run nothing and say they do; `coracle fake-nodes` plays them in another
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    fake_nodes: usize,
+}
+
+/// Starts the parts. None of them ends by itself.
+pub fn start(running: &Running, parts: &Parts, given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
+    let mut tasks = start_control(running, &parts.without, given);
+    if parts.fake_nodes > 0 {
+        let config = fakenodes::Config { count: parts.fake_nodes, ..fakenodes::Config::default() };
+        let client = client::in_process(running.in_process(User::controller("fake-nodes")));
+        let nodes = fakenodes::start(Requests::new(client, "fake-nodes"), config, Arc::clone(given.0));
+        tasks.spawn(async move {
+            match nodes.await {
+                Ok(nodes) => watch_over(nodes).await,
+                Err(error) => tracing::error!("fake nodes cannot be registered: {error}"),
+            }
+        });
+    }
+    tasks
+}
+
+fn start_control(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
     if [Part::Controllers, Part::Scheduler].iter().all(|part| without.contains(part)) {
         return JoinSet::new();
     }

@@ -17,7 +17,7 @@ use stdx::{Clock, Random, SystemClock, SystemRandom};
 use store::HistoryLimits;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::parts::{self, Part};
+use crate::parts::{self, Parts};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -57,9 +57,8 @@ pub struct Arguments {
     /// Where the end of the state is lost to damage, go on with what is left of it
     #[arg(long)]
     accept_data_loss: bool,
-    /// A part of the control plane to leave to somebody else's; may be given several times
-    #[arg(long, value_name = "PART")]
-    without: Vec<Part>,
+    #[command(flatten)]
+    parts: Parts,
 }
 
 fn parse_runtime_config(text: &str) -> Result<RuntimeConfig, String> {
@@ -107,7 +106,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         kubeconfig::NAME,
         file.display(),
     );
-    let mut parts = parts::start(&running, &arguments.without, (&clock, &random));
+    let mut parts = parts::start(&running, &arguments.parts, (&clock, &random));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
         tokio::select! {
