@@ -12,7 +12,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    mem,
+    future, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use api::quota::{Counted, exceeded, increase};
+use api::quota::{Amounts, Counted, exceeded, increase};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -28,7 +28,6 @@ use stdx::Clock;
 use store::Store;
 
 use counts::{CountError, Counts};
-use tally::Charge;
 
 /// The topic of quotas.
 pub const QUOTAS: &str = "resourcequotas";
@@ -47,17 +46,28 @@ pub struct Usage {
 struct Namespace {
     /// Whoever counts keeps the others waiting, not their threads.
     counts: tokio::sync::Mutex<Counts>,
-    promised: Mutex<Vec<Promise>>,
+    promised: Mutex<Vec<Arc<Promise>>>,
 }
 
-/// A write that was allowed and may not yet be stored.
+/// A write that was allowed and may not yet be stored. Of what it uses, a quota counts what it limits by then: it may
+/// have been changed meanwhile.
 #[derive(Debug)]
 struct Promise {
     number: u64,
     key: Arc<str>,
-    /// By the key of the quota.
-    charges: Vec<(Arc<str>, Charge)>,
+    usage: Amounts,
+    /// The keys of the quotas that count it.
+    quotas: Vec<Arc<str>>,
     until: Timestamp,
+}
+
+/// How far a decision has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It knows what is promised.
+    Promised,
+    /// It knows what is stored, too.
+    Followed,
 }
 
 /// A write of an object, in its stored form; `old` is what it replaces, or Null.
@@ -86,26 +96,39 @@ impl Usage {
 
     /// Whether the quotas leave room for a write; if not, why. What it uses counts as long as the reservation is there.
     pub async fn admit(&self, write: Write<'_>) -> Result<Option<Reservation>, String> {
+        self.admit_in_steps(write, |_| future::ready(())).await
+    }
+
+    /// `after`: what happens once a step is done.
+    async fn admit_in_steps<F: Future<Output = ()>>(
+        &self,
+        write: Write<'_>,
+        after: impl Fn(Step) -> F,
+    ) -> Result<Option<Reservation>, String> {
         if !self.has_quotas(write.namespace) {
             return Ok(None);
         }
         let namespace = self.namespace(write.namespace);
         let mut counts = namespace.counts.lock().await;
         let now = self.clock.now();
+        // The promises first: a write whose promise is gone by now is in the store by the time that is followed. One
+        // that is stored meanwhile is seen twice and, by its key, counted once.
+        let promised = namespace.promised(now);
+        after(Step::Promised).await;
         let followed = counts.follow(&self.store, write.namespace, Some(write.topic), now.as_second()).await;
         followed.map_err(|error| error.to_string())?;
+        after(Step::Followed).await;
         let key: Arc<str> = format!("{}/{}/{}", write.topic, write.namespace, write.name).into();
-        let mut promised = namespace.promised.lock();
-        promised.retain(|promise| promise.until > now);
-        let Some(charges) = decide(&counts, &promised, &write, &key, now.as_second())? else { return Ok(None) };
-        if write.dry_run {
+        let quotas = decide(&counts, &promised, &write, &key, now.as_second())?;
+        if quotas.is_empty() || write.dry_run {
             return Ok(None);
         }
+        let usage = Counted::at(write.topic).usage(write.new, now.as_second());
         let number = self.promises.fetch_add(1, Ordering::Relaxed);
         let until = now.checked_add(COMMIT_TIME).unwrap_or(Timestamp::MAX);
-        promised.push(Promise { number, key, charges, until });
-        drop(promised);
-        Ok(Some(Reservation { namespace: Arc::clone(&namespace), number, is_under_way: false }))
+        namespace.promised.lock().push(Arc::new(Promise { number, key, usage, quotas, until }));
+        drop(counts);
+        Ok(Some(Reservation { namespace, number, is_under_way: false }))
     }
 
     /// What the quotas of a namespace should say, and the second at which that may change by itself.
@@ -135,16 +158,25 @@ impl Usage {
     }
 }
 
-/// What a write is to be counted for; `None` where it adds nothing.
+impl Namespace {
+    /// What is promised now.
+    fn promised(&self, now: Timestamp) -> Vec<Arc<Promise>> {
+        let mut promised = self.promised.lock();
+        promised.retain(|promise| promise.until > now);
+        promised.clone()
+    }
+}
+
+/// The quotas that a write is to be counted by: none where it adds nothing.
 fn decide(
     counts: &Counts,
-    promised: &[Promise],
+    promised: &[Arc<Promise>],
     write: &Write<'_>,
     key: &Arc<str>,
     now_seconds: i64,
-) -> Result<Option<Vec<(Arc<str>, Charge)>>, String> {
+) -> Result<Vec<Arc<str>>, String> {
     let counted = Counted::at(write.topic);
-    let mut charges = Vec::new();
+    let mut quotas = Vec::new();
     for (quota_key, tally) in counts.tallies() {
         let quota = &**tally.quota();
         if !counted.is_counted_by(quota, write.new) {
@@ -159,16 +191,14 @@ fn decide(
             continue;
         }
         // Of several writes of one object one is stored: what another is to use is no matter of this.
-        let others = promised.iter().filter(|promise| promise.key != *key);
-        let others =
-            others.flat_map(|promise| promise.charges.iter().map(move |(of, charge)| (of, &promise.key, charge)));
-        let others = others.filter(|(of, ..)| *of == quota_key).map(|(_, key, charge)| (key, charge));
+        let others = promised.iter().filter(|promise| promise.key != *key && promise.quotas.contains(quota_key));
+        let others = others.map(|promise| (&*promise.key, &promise.usage));
         if let Some(problem) = exceeded(quota, &tally.used_after(others), &increase) {
             return Err(problem);
         }
-        charges.push((Arc::clone(quota_key), tally.charge(counted, write.new, now_seconds)));
+        quotas.push(Arc::clone(quota_key));
     }
-    Ok((!charges.is_empty()).then_some(charges))
+    Ok(quotas)
 }
 
 /// Room for one write that was allowed. Given back when it is dropped.

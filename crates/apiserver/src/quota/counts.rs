@@ -15,6 +15,8 @@ use store::{Entry, EventKind, Snapshot, Store, Watch, WatchError};
 use super::{QUOTAS, tally::Tally};
 use crate::engine::object::Stored;
 
+/// The topic of what can cease to count by itself.
+const PODS: &str = "pods";
 /// Objects that are counted before others get their turn.
 const OBJECTS_AT_ONCE: usize = 256;
 
@@ -57,12 +59,14 @@ impl Counts {
         now_seconds: i64,
     ) -> Result<(), CountError> {
         self.take_quotas(store, namespace, now_seconds).await?;
+        if topic.is_none_or(|topic| topic == PODS) {
+            self.end(&store.snapshot(), now_seconds).await;
+        }
         let topics: Vec<String> =
             self.cursors.keys().filter(|of| topic.is_none_or(|topic| topic == *of)).cloned().collect();
         for topic in topics {
             self.catch_up(store, namespace, &topic, now_seconds).await?;
         }
-        self.end(&store.snapshot(), now_seconds);
         Ok(())
     }
 
@@ -162,15 +166,19 @@ impl Counts {
     }
 
     /// Counts no longer what should be gone by now.
-    fn end(&mut self, snapshot: &Snapshot, now_seconds: i64) {
+    async fn end(&mut self, snapshot: &Snapshot, now_seconds: i64) {
+        let mut pods = 0;
         while let Some((last, key)) = self.ending.first().cloned()
             && last < now_seconds
         {
-            self.ending.pop_first();
-            let topic = key.split('/').next().unwrap_or_default();
             if let Some(entry) = snapshot.get(&key) {
                 let tallies = self.tallies.values_mut().map(|(_, tally)| tally);
-                recharge(tallies, &mut self.ending, Counted::at(topic), entry, now_seconds);
+                recharge(tallies, &mut self.ending, Counted::of(PODS), entry, now_seconds);
+            }
+            self.ending.remove(&(last, key));
+            pods += 1;
+            if pods % OBJECTS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -211,7 +219,7 @@ fn recharge<'t>(
         let charge = tally.charge(counted, &object, now_seconds);
         tally.set(&entry.key, charge);
     }
-    if counted == Counted::of("pods")
+    if counted == Counted::of(PODS)
         && let Some(last) = last_second(&object).filter(|last| *last >= now_seconds)
     {
         ending.insert((last, Arc::clone(&entry.key)));

@@ -90,19 +90,23 @@ impl Tally {
         keys.iter().for_each(|key| self.remove(key));
     }
 
-    /// What is used once these writes are stored, too. Of the states that an object may be in by then the larger counts.
-    pub fn used_after<'c>(&self, promised: impl IntoIterator<Item = (&'c Arc<str>, &'c Charge)>) -> Amounts {
-        let mut used = self.used.clone();
-        for (key, charge) in promised {
+    /// What is used once these writes, by their keys, are stored, too. Of the states that an object may be in by then
+    /// the largest counts.
+    pub fn used_after<'p>(&self, promised: impl IntoIterator<Item = (&'p str, &'p Amounts)>) -> Amounts {
+        let mut more: HashMap<(&str, usize), Quantity> = HashMap::new();
+        for (key, usage) in promised {
             let stored = self.charges.get(key).map_or(&[][..], |charge| charge);
-            for (position, amount) in charge {
-                let known = stored.iter().find(|(at, _)| at == position).map_or(Quantity::ZERO, |(_, amount)| *amount);
-                let more = amount.minus(known);
-                if more.signum() > 0 {
-                    let sum = &mut used[usize::from(*position)];
-                    *sum = sum.plus(more);
-                }
+            for (name, amount) in usage {
+                let Ok(position) = self.names.binary_search(name) else { continue };
+                let known = stored.iter().find(|(at, _)| usize::from(*at) == position);
+                let growth = amount.minus(known.map_or(Quantity::ZERO, |(_, known)| *known));
+                let largest = more.entry((key, position)).or_insert(Quantity::ZERO);
+                *largest = growth.max(*largest);
             }
+        }
+        let mut used = self.used.clone();
+        for ((_, position), growth) in more {
+            used[position] = used[position].plus(growth);
         }
         self.names.iter().cloned().zip(used).collect()
     }

@@ -153,6 +153,71 @@ async fn writers_at_the_same_time_do_not_overrun() {
     assert!(world.admit(&fresh("c")).await.is_ok());
 }
 
+/// However far a decision about another has come by then.
+#[tokio::test]
+async fn a_write_that_ends_meanwhile_counts_once() {
+    for step in [Step::Promised, Step::Followed] {
+        for (limit, fits) in [("1", false), ("2", true)] {
+            let world = World::limited(json!({"secrets": limit})).await;
+            let reservation = std::cell::RefCell::new(world.admit(&fresh("a")).await.unwrap());
+            let after = |done: Step| {
+                let ended = (done == step).then(|| reservation.take()).flatten();
+                let world = &world;
+                async move {
+                    if let Some(mut ended) = ended {
+                        ended.spend(world.put("secrets", "default", "a", json!({}))).await;
+                    }
+                }
+            };
+            let (new, old) = (json!({"metadata": {"name": "b", "namespace": "default"}}), Value::Null);
+            let (topic, namespace) = ("secrets", "default");
+            let write = Write { topic, namespace, name: "b", new: &new, old: &old, dry_run: false };
+            let decided = world.usage.admit_in_steps(write, after).await;
+            assert_eq!(decided.is_ok(), fits, "{step:?}, {limit}: {decided:?}");
+        }
+    }
+}
+
+/// What is promised counts for what a quota limits now, not for what it limited when the promise was made.
+#[tokio::test]
+async fn a_quota_can_change_what_it_limits_while_writes_are_under_way() {
+    let limits = [
+        json!({"configmaps": "9", "secrets": "1"}),
+        json!({"secrets": "1"}),
+        json!({"secrets": "1", "services": "1"}),
+        json!({"count/secrets": "1"}),
+        json!({"configmaps": "1", "pods": "0"}),
+        json!({}),
+    ];
+    for (from, before) in limits[..4].iter().enumerate() {
+        for (to, after) in limits.iter().enumerate() {
+            let world = World::limited(before.clone()).await;
+            let promise = world.admit(&fresh("a")).await.unwrap();
+            assert!(promise.is_some());
+            world.put(QUOTAS, "default", "small", json!({"spec": {"hard": after}})).await;
+            assert_eq!(world.admit(&fresh("b")).await.is_err(), to < 4, "{from} to {to}");
+            let map = Case::create("configmaps", json!({"metadata": {"name": "m", "namespace": "default"}}));
+            assert!(world.admit(&map).await.is_ok(), "{from} to {to}");
+            drop(promise);
+            assert!(world.admit(&fresh("b")).await.is_ok(), "{from} to {to}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_writes_of_one_object_count_as_the_larger() {
+    let world = World::limited(json!({"requests.cpu": "3"})).await;
+    let asking = |name: &str, cpu: &str| {
+        let mut pod = pod(cpu);
+        pod["metadata"] = json!({"name": name, "namespace": "default"});
+        Case::create("pods", pod)
+    };
+    let _smaller = world.admit(&asking("a", "1")).await.unwrap().unwrap();
+    let _larger = world.admit(&asking("a", "2")).await.unwrap().unwrap();
+    assert!(world.admit(&asking("b", "1500m").dry_run()).await.is_err());
+    assert!(world.admit(&asking("b", "1")).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_write_that_nobody_waits_for_counts_for_a_time() {
     let world = World::limited(json!({"secrets": "1"})).await;
