@@ -23,3 +23,4 @@ pub mod quota;
 mod rules;
 pub mod server;
 mod upkeep;
+pub mod warnings;

@@ -52,6 +52,7 @@ use crate::{
     cluster::Cluster,
     identity::User,
     quota::{Reservation, Usage},
+    warnings::Warnings,
 };
 
 /// A write on its way to the store.
@@ -74,7 +75,7 @@ pub struct Request<'a> {
     /// The object as it is stored; Null on create.
     pub old: &'a Value,
     /// Sent to the client as `Warning` headers.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
     /// Written to the audit log.
     pub annotations: Annotations,
     /// Room in the quotas, kept until the write is done.

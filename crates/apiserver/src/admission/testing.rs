@@ -14,6 +14,7 @@ use crate::{
     audit::Annotations,
     cluster::{Cluster, FixedCluster},
     identity::User,
+    warnings::Warnings,
 };
 
 pub static REGISTRY: LazyLock<Registry> = LazyLock::new(|| registry(&RuntimeConfig::parse("api/all=true").unwrap()));
@@ -103,7 +104,7 @@ impl Case {
             options: &Value::Null,
             object: self.object.clone().into(),
             old: &self.old,
-            warnings: Vec::new(),
+            warnings: Warnings::kept(),
             annotations: Annotations::kept(),
             reservation: None,
         }
@@ -120,6 +121,6 @@ impl Case {
         let mut request = self.request();
         plugin.mutate(&mut request, cluster).await.map_err(|status| status.message)?;
         plugin.validate(&mut request, cluster).await.map_err(|status| status.message)?;
-        Ok((request.object.into_inner(), request.warnings))
+        Ok((request.object.into_inner(), request.warnings.noted()))
     }
 }

@@ -255,7 +255,7 @@ fn escalation(user: &User, plural: &str, namespace: &str, object: Value, old: Va
         options: &Value::Null,
         object: object.into(),
         old: &old,
-        warnings: Vec::new(),
+        warnings: Default::default(),
         annotations: Default::default(),
         reservation: None,
     };

@@ -162,7 +162,7 @@ impl Engine {
                 return Ok(Deleted::Pending(Written::unchanged(entry)));
             }
             if options.dry_run || caller.dry_run {
-                let written = Written::unsaved(new, false, Vec::new());
+                let written = Written::unsaved(new, false);
                 return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });
             }
             let mut transaction = replacement(&entry, self.encode(target, new), gone, Durability::Durable);
@@ -171,7 +171,7 @@ impl Engine {
             }
             match self.commit("delete", &target.resource, transaction).await {
                 Ok(committed) => {
-                    let written = Written::saved(&committed, false, Vec::new());
+                    let written = Written::saved(&committed, false);
                     return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });
                 }
                 // Somebody else wrote in between: decide again on what is there now.

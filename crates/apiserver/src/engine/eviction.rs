@@ -32,6 +32,7 @@ const ATTEMPTS: usize = 20;
 pub async fn evict(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
     let decoded = decode::foreign(&call.headers, &call.body.bytes, "policy/v1", "Eviction", caller.validation)?;
+    caller.warnings.extend(decoded.warnings);
     let mut eviction = decoded.document;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.target.name {

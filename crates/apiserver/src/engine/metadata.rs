@@ -11,6 +11,7 @@ use document::apply;
 use serde_json::{Map, Value};
 
 use super::{Caller, Engine, Target, versions::Siblings, write::remove};
+use crate::warnings::Warnings;
 
 pub fn wants_generated_name(document: &Value) -> bool {
     let text = |field: &str| document["metadata"][field].as_str().unwrap_or_default();
@@ -200,15 +201,15 @@ pub fn own_fields(engine: &Engine, target: &Target, old: Option<&Value>, new: &m
 }
 
 /// Managed fields that admission has left in a state that nobody can read become again what they were before.
-pub fn keep_readable_owners(before: Option<&Value>, document: &mut Value, warnings: &mut Vec<String>) {
+pub fn keep_readable_owners(before: Option<&Value>, document: &mut Value, warnings: &Warnings) {
     let found = document["metadata"].get("managedFields");
     let Some(Err(problem)) = found.filter(|found| Some(*found) != before).map(apply::decode_managed_fields) else {
         return;
     };
-    warnings.push(format!(
+    warnings.extend([format!(
         ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating \
          admission controller; please fix your requests: {problem}"
-    ));
+    )]);
     match before {
         Some(before) => document["metadata"]["managedFields"] = before.clone(),
         None => remove(&mut document["metadata"], "managedFields"),

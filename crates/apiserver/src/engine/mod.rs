@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission, audit::Annotations, authority::Authority, cluster::Cluster, crd::known::Definitions, identity::User,
-    quota::Usage,
+    quota::Usage, warnings::Warnings,
 };
 use allocation::Allocation;
 use object::Stored;
@@ -117,6 +117,7 @@ pub struct Caller {
     /// The options document for admission (`CreateOptions` …), Null where none was sent.
     pub options: Value,
     pub annotations: Annotations,
+    pub warnings: Warnings,
 }
 
 impl Caller {
@@ -139,12 +140,11 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// The result of a write: the object as it stands now, and what the client should be told.
+/// The result of a write: the object as it stands now.
 #[derive(Debug)]
 pub struct Written {
     pub document: Document,
     pub created: bool,
-    pub warnings: Vec<String>,
 }
 
 /// An object after a write.
@@ -156,16 +156,16 @@ pub enum Document {
 }
 
 impl Written {
-    fn saved(committed: &Committed, created: bool, warnings: Vec<String>) -> Self {
-        Self { document: Document::Stored(Arc::clone(&committed.entries[0])), created, warnings }
+    fn saved(committed: &Committed, created: bool) -> Self {
+        Self { document: Document::Stored(Arc::clone(&committed.entries[0])), created }
     }
 
-    fn unsaved(document: Value, created: bool, warnings: Vec<String>) -> Self {
-        Self { document: Document::Unsaved(document), created, warnings }
+    fn unsaved(document: Value, created: bool) -> Self {
+        Self { document: Document::Unsaved(document), created }
     }
 
     fn unchanged(entry: Arc<Entry>) -> Self {
-        Self { document: Document::Stored(entry), created: false, warnings: Vec::new() }
+        Self { document: Document::Stored(entry), created: false }
     }
 
     /// The decoded document in the version of `resource`.

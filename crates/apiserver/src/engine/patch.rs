@@ -47,7 +47,6 @@ pub struct Changed {
     pub document: Value,
     /// The client named a resourceVersion: a later writer makes this one fail instead of trying again.
     pub conditional: bool,
-    pub warnings: Vec<String>,
 }
 
 impl Change<'_> {
@@ -91,10 +90,10 @@ impl Change<'_> {
         match self {
             Change::Replace(document) => {
                 let conditional = !metadata::asked_version(document).is_empty();
-                Ok(Changed { document: document.clone(), conditional, warnings: Vec::new() })
+                Ok(Changed { document: document.clone(), conditional })
             }
             Change::Edit(edit) | Change::Owned(edit) | Change::Effect(edit) => {
-                Ok(Changed { document: edit(old)?, conditional: false, warnings: Vec::new() })
+                Ok(Changed { document: edit(old)?, conditional: false })
             }
             Change::Patch(Patch::Apply { config, force, .. }) => {
                 let conditional = !metadata::asked_version(config).is_empty();
@@ -102,7 +101,7 @@ impl Change<'_> {
                 if conditional {
                     document["metadata"]["resourceVersion"] = config["metadata"]["resourceVersion"].clone();
                 }
-                Ok(Changed { document, conditional, warnings: Vec::new() })
+                Ok(Changed { document, conditional })
             }
             Change::Patch(patch) => {
                 let mut document = old.clone();
@@ -113,9 +112,9 @@ impl Change<'_> {
                     // Nothing is left to say which object it was.
                     metadata::place(target, &mut document)?;
                 }
-                let warnings = decode::complete_patched(target, &mut document, caller.validation)?;
+                caller.warnings.extend(decode::complete_patched(target, &mut document, caller.validation)?);
                 metadata::place(target, &mut document)?;
-                Ok(Changed { document, conditional, warnings })
+                Ok(Changed { document, conditional })
             }
         }
     }

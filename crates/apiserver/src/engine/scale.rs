@@ -24,11 +24,7 @@ use super::{
     versions::Siblings,
     write::remove,
 };
-use crate::http::{
-    body::Body,
-    render,
-    verbs::{Call, warn},
-};
+use crate::http::{body::Body, render, verbs::Call};
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -51,11 +47,12 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         return Ok(view.document(StatusCode::OK, &scale));
     }
     let caller = call.caller()?;
-    let (wanted, warnings) = if call.verb == "update" {
+    let wanted = if call.verb == "update" {
         let decoded = decode::foreign(&call.headers, &call.body.bytes, API_VERSION, "Scale", caller.validation)?;
-        (Wanted::Scale(decoded.document), decoded.warnings)
+        caller.warnings.extend(decoded.warnings);
+        Wanted::Scale(decoded.document)
     } else {
-        (Wanted::Patch(Patch::parse(&call.headers, &call.query, &call.body.bytes)?), Vec::new())
+        Wanted::Patch(Patch::parse(&call.headers, &call.query, &call.body.bytes)?)
     };
     let types = api::builtin::types();
     let of = types.named("io.k8s.api.autoscaling.v1.Scale").ok_or_else(Status::no_such_path)?;
@@ -66,9 +63,7 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let edit = |document: &Value| scaling.apply(document, &wanted);
     let written = call.engine.update(&call.target, &caller, &Change::Owned(&edit)).await?;
     let scale = api::scale::of(&resource, &paths, &written.into_document(&resource)?);
-    let mut response = render::value(StatusCode::OK, call.accepted.format, &scale);
-    warn(&mut response, warnings.iter());
-    Ok(response)
+    Ok(render::value(StatusCode::OK, call.accepted.format, &scale))
 }
 
 /// One write to a scale.

@@ -16,12 +16,7 @@ use super::{Caller, Target, decode, metadata, patch::Change, write::remove};
 use crate::{
     admission,
     authority::Authority,
-    http::{
-        body::Body,
-        negotiate::Shape,
-        render,
-        verbs::{Call, warn},
-    },
+    http::{body::Body, negotiate::Shape, render, verbs::Call},
 };
 
 /// Answers what the generic verbs do not; `None` leaves the call to them.
@@ -49,10 +44,11 @@ pub fn is_view(subresource: &str) -> bool {
 }
 
 /// Reading a body of another kind than the resource's.
-async fn body_of(call: &mut Call, api_version: &str, kind: &str) -> Result<(Value, Vec<String>), Status> {
+async fn body_of(call: &mut Call, api_version: &str, kind: &str) -> Result<Value, Status> {
     let caller = call.caller()?;
     let decoded = decode::foreign(&call.headers, &call.body.bytes, api_version, kind, caller.validation)?;
-    Ok((decoded.document, decoded.warnings))
+    caller.warnings.extend(decoded.warnings);
+    Ok(decoded.document)
 }
 
 /// Asks admission about a body that is not stored itself.
@@ -64,10 +60,8 @@ pub(super) async fn admit(call: &Call, caller: &Caller, body: Value) -> Result<V
     Ok(request.object.into_inner())
 }
 
-fn created(call: &Call, document: &Value, warnings: &[String]) -> Response<Body> {
-    let mut response = render::value(StatusCode::CREATED, call.accepted.format, document);
-    warn(&mut response, warnings.iter());
-    response
+fn created(call: &Call, document: &Value) -> Response<Body> {
+    render::value(StatusCode::CREATED, call.accepted.format, document)
 }
 
 /// Access and identity reviews: asked, answered, forgotten.
@@ -79,20 +73,20 @@ async fn review(call: &mut Call) -> Result<Response<Body>, Status> {
     }
     let caller = call.caller()?;
     let (api_version, kind) = (call.target.resource.api_version(), call.target.resource.kind.to_string());
-    let (mut body, warnings) = body_of(call, &api_version, &kind).await?;
+    let mut body = body_of(call, &api_version, &kind).await?;
     if call.target.resource.is_namespaced() {
         metadata::place(&call.target, &mut body)?;
     }
     let body = admit(call, &caller, body).await?;
     let engine = Arc::clone(&call.engine);
     let answered = engine.authority.review(&call.target, &body, &call.user, &*engine, engine.clock.now())?;
-    Ok(created(call, &answered, &warnings))
+    Ok(created(call, &answered))
 }
 
 /// `serviceaccounts/NAME/token` (KEP-1205).
 async fn token(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
-    let (mut body, warnings) = body_of(call, "authentication.k8s.io/v1", "TokenRequest").await?;
+    let mut body = body_of(call, "authentication.k8s.io/v1", "TokenRequest").await?;
     for (field, expected) in [("name", &call.target.name), ("namespace", &call.target.namespace)] {
         if body["metadata"][field].as_str().is_none_or(str::is_empty) {
             body["metadata"][field] = expected.as_str().into();
@@ -103,13 +97,13 @@ async fn token(call: &mut Call) -> Result<Response<Body>, Status> {
     let authority = &engine.authority;
     let issued =
         authority.issue_token(&call.target.namespace, &call.target.name, body, &**engine, engine.clock.now())?;
-    Ok(created(call, &issued, &warnings))
+    Ok(created(call, &issued))
 }
 
 /// Assigns a pod to a node, once.
 async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
     let caller = call.caller()?;
-    let (mut binding, warnings) = body_of(call, "v1", "Binding").await?;
+    let mut binding = body_of(call, "v1", "Binding").await?;
     let mut target = call.target.clone();
     if &*target.resource.storage.topic == "bindings" {
         target.name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -160,7 +154,7 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
     target.subresource = "binding".to_owned();
     call.engine.update(&target, &caller, &Change::Effect(&edit)).await?;
     let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(created(call, &success, &warnings))
+    Ok(created(call, &success))
 }
 
 /// Puts the condition in the place of the one of its type; one that holds already keeps its time.

@@ -29,7 +29,6 @@ const NAME_TRIES: usize = 8;
 /// An update that is ready to be committed.
 struct Prepared {
     document: Value,
-    warnings: Vec<String>,
     reservation: Option<Reservation>,
 }
 
@@ -72,9 +71,8 @@ impl Engine {
         if !applied {
             metadata::own_fields(self, target, None, &mut document, caller);
         }
-        let mut warnings = Vec::new();
         let operation = admission::Operation::Create;
-        let draft = self.mutated(operation, target, caller, document, &Value::Null, &mut warnings).await?;
+        let draft = self.mutated(operation, target, caller, document, &Value::Null).await?;
         let mut document = draft.into_inner();
         metadata::complete_create(target, &mut document, self)?;
         // The strategies of built-in kinds know themselves what becomes of a status.
@@ -103,13 +101,12 @@ impl Engine {
             custom.validate(&document, None, &mut errors);
         }
         refuse(target, &document, &errors)?;
+        caller.warnings.extend(told);
         let mut request = self.admission_request(operation, target, caller, document, &Value::Null);
         self.admission.validate(&mut request, self).await?;
-        warnings.extend(request.warnings);
-        warnings.extend(told);
         let (document, mut reservation) = (request.object.into_inner(), request.reservation);
         if caller.dry_run {
-            return Ok(Written::unsaved(document, true, warnings));
+            return Ok(Written::unsaved(document, true));
         }
         let mut beside = Transaction::default();
         addresses::accompany(self, target, &Value::Null, &document, &mut beside)?;
@@ -126,7 +123,7 @@ impl Engine {
             extend(&mut transaction, beside.clone());
             let operation = ("create", &*target.resource);
             match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
-                Ok(committed) => return Ok(Written::saved(&committed, true, warnings)),
+                Ok(committed) => return Ok(Written::saved(&committed, true)),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
                 }
@@ -158,15 +155,14 @@ impl Engine {
             };
             let old = document_of(&target.resource, &entry)?;
             let _turn = self.allocation.turn(target).await;
-            let Changed { document: new, conditional, mut warnings } = change.apply(self, target, caller, &old)?;
+            let Changed { document: new, conditional } = change.apply(self, target, caller, &old)?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
-            let Some(Prepared { document, warnings: more, mut reservation }) = prepared else {
-                return Ok(Written { warnings, ..Written::unchanged(entry) });
+            let Some(Prepared { document, mut reservation }) = prepared else {
+                return Ok(Written::unchanged(entry));
             };
-            warnings.extend(more);
             if caller.dry_run {
-                return Ok(Written::unsaved(document, false, warnings));
+                return Ok(Written::unsaved(document, false));
             }
             let last = delete::is_released(&target.resource, &document);
             let durability = special::durability(target, &old, &document);
@@ -177,7 +173,7 @@ impl Engine {
             extend(&mut transaction, beside);
             let operation = ("update", &*target.resource);
             match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
-                Ok(committed) => return Ok(Written::saved(&committed, false, warnings)),
+                Ok(committed) => return Ok(Written::saved(&committed, false)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(commit_error(&error)),
@@ -215,9 +211,9 @@ impl Engine {
         if !change.sets_owners() {
             metadata::own_fields(self, target, Some(old), &mut new, caller);
         }
-        let (operation, mut warnings) = (admission::Operation::Update, Vec::new());
+        let operation = admission::Operation::Update;
         if change.asks_admission() {
-            let draft = self.mutated(operation, target, caller, new, old, &mut warnings).await?;
+            let draft = self.mutated(operation, target, caller, new, old).await?;
             let is_touched = draft.is_touched();
             new = draft.into_inner();
             if is_touched {
@@ -249,17 +245,16 @@ impl Engine {
         refuse(target, new, &errors)?;
         let (mut document, mut reservation) = (std::mem::take(new), None);
         if change.asks_admission() {
+            caller.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
             // Also about what changes nothing: who watches over writes by a webhook hears of each.
             let mut request = self.admission_request(operation, target, caller, document, old);
             self.admission.validate(&mut request, self).await?;
-            warnings.extend(request.warnings);
             (document, reservation) = (request.object.into_inner(), request.reservation);
         }
         if document == *old {
             return Ok(None);
         }
-        warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
-        Ok(Some(Prepared { document, warnings, reservation }))
+        Ok(Some(Prepared { document, reservation }))
     }
 
     /// The document as admission wants it, in canonical form. What it says about the object's identity is still to
@@ -271,16 +266,14 @@ impl Engine {
         caller: &Caller,
         document: Value,
         old: &Value,
-        warnings: &mut Vec<String>,
     ) -> Result<Draft, Status> {
         let owners = document["metadata"].get("managedFields").cloned();
         let mut request = self.admission_request(operation, target, caller, document, old);
         self.admission.mutate(&mut request, self).await?;
-        warnings.extend(request.warnings);
         let mut draft = request.object;
         if draft.is_touched() {
             decode::complete(&target.resource, &mut draft)?;
-            metadata::keep_readable_owners(owners.as_ref(), &mut draft, warnings);
+            metadata::keep_readable_owners(owners.as_ref(), &mut draft, &caller.warnings);
         }
         Ok(draft)
     }
@@ -318,7 +311,7 @@ impl Engine {
             options: &caller.options,
             object: object.into(),
             old,
-            warnings: Vec::new(),
+            warnings: caller.warnings.clone(),
             annotations: caller.annotations.clone(),
             reservation: None,
         }

@@ -31,6 +31,7 @@ use crate::{
     identity::{self, Attributes, User},
     metrics::requests::{Labels, SystemClient},
     server::Server,
+    warnings::Warnings,
 };
 
 /// Depth of JSON, number of headers and so on are bounded where they are read; this bounds the URI.
@@ -122,6 +123,7 @@ impl Server {
                     body,
                     series,
                     annotations: audit.annotations.clone(),
+                    warnings: Warnings::kept(),
                 };
                 if !call.is_heavy() {
                     return call.answer().await;

@@ -32,6 +32,7 @@ use crate::{
     },
     identity::User,
     metrics::requests::{Running, Series},
+    warnings::Warnings,
 };
 
 /// From here on a body, or the stored object that a write changes, is worth the detour that keeps work on it out of the
@@ -54,6 +55,8 @@ pub struct Call {
     pub series: Arc<Series>,
     /// What admission notes for the audit log.
     pub annotations: Annotations,
+    /// What the client is told beside the answer.
+    pub warnings: Warnings,
 }
 
 impl Call {
@@ -72,13 +75,16 @@ impl Call {
     pub fn answer(self) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>> {
         Box::pin(async move {
             let deprecation = deprecation(&self.target.resource);
-            let mut answer = self.dispatch().await;
-            match (&mut answer, deprecation) {
-                (Ok(response), Some(warning)) => warn(response, std::iter::once(&warning)),
-                (Err(refusal), Some(warning)) => refusal.warnings.push(warning),
-                (_, None) => {}
+            let warnings = self.warnings.clone();
+            let answer = self.dispatch().await;
+            warnings.extend(deprecation);
+            match answer {
+                Ok(mut response) => {
+                    warn(&mut response, &warnings.noted());
+                    Ok(response)
+                }
+                Err(refusal) => Err(refusal.with_warnings(warnings.noted())),
             }
-            answer
         })
     }
 
@@ -165,28 +171,23 @@ impl Call {
     async fn create(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
-        match self.engine.create(&self.target, &caller, decoded.document).await {
-            Ok(written) => self.written(written, decoded.warnings),
-            Err(refusal) => Err(refusal.with_warnings(decoded.warnings)),
-        }
+        self.warnings.extend(decoded.warnings);
+        self.written(&self.engine.create(&self.target, &caller, decoded.document).await?)
     }
 
     async fn update(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let mut decoded = decode::body(&self.target, &self.headers, &self.body.bytes, caller.validation)?;
+        self.warnings.extend(decoded.warnings);
         metadata::place(&self.target, &mut decoded.document)?;
-        match self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await {
-            Ok(written) => self.written(written, decoded.warnings),
-            Err(refusal) => Err(refusal.with_warnings(decoded.warnings)),
-        }
+        self.written(&self.engine.update(&self.target, &caller, &Change::Replace(decoded.document)).await?)
     }
 
     async fn patch(self) -> Result<Response<Body>, Status> {
         let caller = self.caller()?;
         let patch = patch::Patch::parse(&self.headers, &self.query, &self.body.bytes)?;
-        let warnings = patch.check(&self.target, caller.validation)?;
-        let written = self.engine.update(&self.target, &caller, &Change::Patch(&patch)).await?;
-        self.written(written, warnings)
+        self.warnings.extend(patch.check(&self.target, caller.validation)?);
+        self.written(&self.engine.update(&self.target, &caller, &Change::Patch(&patch)).await?)
     }
 
     async fn delete(self) -> Result<Response<Body>, Status> {
@@ -259,14 +260,13 @@ impl Call {
             validation: asked.validation,
             options: asked.to_value(),
             annotations: self.annotations.clone(),
+            warnings: self.warnings.clone(),
         })
     }
 
-    pub fn written(&self, written: Written, warnings: Vec<String>) -> Result<Response<Body>, Status> {
+    fn written(&self, written: &Written) -> Result<Response<Body>, Status> {
         let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = respond(&self.view()?, status, &written);
-        warn(&mut response, warnings.iter().chain(&written.warnings));
-        Ok(response)
+        Ok(respond(&self.view()?, status, written))
     }
 }
 
@@ -294,19 +294,12 @@ fn respond(view: &View, status: StatusCode, written: &Written) -> Response<Body>
 
 /// `Warning` headers (RFC 7234, 5.5; KEP-1693). Where all of them together are too long for clients, each is
 /// cut short.
-pub fn warn<'a>(response: &mut Response<Body>, warnings: impl Iterator<Item = &'a String>) {
+fn warn(response: &mut Response<Body>, warnings: &[String]) {
     const MAX_TOTAL: usize = 4 * 1024;
     const MAX_EACH: usize = 256;
-    let mut told: Vec<String> = Vec::new();
-    for warning in warnings {
-        let plain: String = warning.chars().filter(|letter| !letter.is_control()).collect();
-        if !told.contains(&plain) {
-            told.push(plain);
-        }
-    }
-    let total: usize = told.iter().map(String::len).sum();
+    let total: usize = warnings.iter().map(String::len).sum();
     let each = if total > MAX_TOTAL { MAX_EACH } else { MAX_TOTAL };
-    for warning in told.iter().take(MAX_TOTAL / MAX_EACH) {
+    for warning in warnings.iter().take(MAX_TOTAL / MAX_EACH) {
         let mut quoted = String::with_capacity(warning.len());
         for letter in warning.chars().take(each) {
             if matches!(letter, '"' | '\\') {
@@ -324,7 +317,7 @@ pub fn warn<'a>(response: &mut Response<Body>, warnings: impl Iterator<Item = &'
 pub fn refusal(status: &Status, format: Format) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = render::value(code, format, &status.to_value());
-    warn(&mut response, status.warnings.iter());
+    warn(&mut response, &status.warnings);
     if let Some(seconds) = status.retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
@@ -333,3 +326,6 @@ pub fn refusal(status: &Status, format: Format) -> Response<Body> {
 
 /// JSON objects, where nothing was asked or nothing that is asked can be had.
 pub const FALLBACK: Accepted = Accepted { format: Format::Json, shape: Shape::Object };
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ impl ValidatingAdmissionPolicy {
             let failures = Value::from(std::mem::take(&mut outcome.failures)).to_string();
             request.annotations.add("validation.policy.admission.k8s.io/validation_failure", failures);
         }
-        request.warnings.append(&mut outcome.warnings);
+        request.warnings.extend(outcome.warnings);
         outcome.denial.map_or(Ok(()), |denial| Err(denial.into_status(request)))
     }
 

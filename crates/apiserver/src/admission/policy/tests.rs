@@ -17,6 +17,7 @@ use crate::{
     cel::library::access,
     cluster::FixedCluster,
     identity::{Attributes, User},
+    warnings::Warnings,
 };
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str, scope: Scope) -> Resource {
@@ -125,7 +126,7 @@ fn requests_are_judged_as_the_cases_say() {
             options: &Value::Null,
             object: object.into(),
             old: &Value::Null,
-            warnings: Vec::new(),
+            warnings: Warnings::kept(),
             annotations: Annotations::kept(),
             reservation: None,
         };
@@ -135,7 +136,7 @@ fn requests_are_judged_as_the_cases_say() {
             Err(status) => format!("{} {} {}", status.code, status.reason, status.message),
         };
         assert_eq!(got, case["answer"], "{}", case["name"]);
-        assert_eq!(json!(request.warnings), *case.get("warnings").unwrap_or(&json!([])), "{}", case["name"]);
+        assert_eq!(json!(request.warnings.noted()), *case.get("warnings").unwrap_or(&json!([])), "{}", case["name"]);
         let noted = request.annotations.noted();
         let annotations: Vec<String> = noted.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(json!(annotations), *case.get("annotations").unwrap_or(&json!([])), "{}", case["name"]);
