@@ -19,8 +19,12 @@ const MANAGER: &str = "coracle";
 
 /// Whether an object that belongs to something else holds the address.
 pub(super) fn is_held_by_another(engine: &Engine, target: &Target, address: Ipv4Addr) -> bool {
+    is_held(engine, target, &address.to_string())
+}
+
+fn is_held(engine: &Engine, target: &Target, address: &str) -> bool {
     let Some(resource) = row(engine) else { return false };
-    let held = Cluster::get(engine, &resource.storage.topic, None, &address.to_string());
+    let held = Cluster::get(engine, &resource.storage.topic, None, address);
     held.is_some_and(|held| held["spec"]["parentRef"] != parent(target))
 }
 
@@ -48,6 +52,10 @@ pub(super) fn accompany(
         let stored = engine.store.snapshot().get(&target_of.key()).cloned();
         match (stored, has.contains(address)) {
             (None, true) => make(engine, &target_of, target, transaction),
+            // Held since it was given to the Service, by an object that a client made: the commit finds that out.
+            (Some(_), true) if !had.contains(address) && is_held(engine, target, address) => {
+                make(engine, &target_of, target, transaction);
+            }
             (Some(entry), false) => release(engine, &target_of, target, &entry, transaction)?,
             _ => {}
         }
@@ -69,7 +77,7 @@ pub async fn repair(engine: &Engine) -> Result<(), Status> {
         let text = |field: &str| service["metadata"][field].as_str().unwrap_or_default();
         let mut transaction = Transaction::default();
         let target = target(text("namespace"), text("name"));
-        accompany(engine, &target, &Value::Null, &service, &mut transaction)?;
+        accompany(engine, &target, &service, &service, &mut transaction)?;
         commit(engine, transaction).await?;
     }
     let Some(resource) = row(engine) else { return Ok(()) };

@@ -1,29 +1,32 @@
 //! Addresses and node ports of Services: given at admission of the write, so that a Service never exists
-//! without them. What is taken is read from the Services themselves; writers of Services take turns.
+//! without them. What is not free is known to `claims`.
 
-use std::{collections::HashSet, net::Ipv4Addr, ops::RangeInclusive};
+use std::{net::Ipv4Addr, ops::RangeInclusive, sync::Arc};
 
 use api::{
     field::{FieldError, FieldErrors, Path},
     kinds::service,
+    status::Status,
 };
 use serde_json::{Value, json};
 use stdx::Random;
-use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Engine, Target, addresses};
-use crate::cluster::Cluster;
+use super::{
+    Engine, Target, addresses,
+    claims::{Claim, Claims, Taken, items, protocol},
+    write::refuse,
+};
 
 /// Addresses at the low end that are left to those who ask for one (KEP-3070: at most 256).
 const STATIC_BAND: u32 = 256;
 
-/// The ranges of service addresses and node ports, and whose turn it is to take from them.
+/// The ranges of service addresses and node ports, and what of them is given to writes under way.
 #[derive(Debug)]
 pub struct Allocation {
     network: u32,
     prefix: u32,
     node_ports: RangeInclusive<u16>,
-    turn: Mutex<()>,
+    claims: Claims,
 }
 
 impl Allocation {
@@ -34,7 +37,7 @@ impl Allocation {
         let network = u32::from(address);
         // A ServiceCIDR names a network, not an address in it.
         let is_network = (8..=30).contains(&prefix) && network & (u32::MAX << (32 - prefix)) == network;
-        is_network.then(|| Self { network, prefix, node_ports, turn: Mutex::new(()) })
+        is_network.then(|| Self { network, prefix, node_ports, claims: Claims::default() })
     }
 
     /// The first address, which is the API server's own.
@@ -51,12 +54,6 @@ impl Allocation {
         offset > 0 && offset < self.size() - 1
     }
 
-    /// Waits for the turn to write a Service; other kinds need none.
-    pub async fn turn(&self, target: &Target) -> Option<MutexGuard<'_, ()>> {
-        let needed = &*target.resource.storage.topic == "services" && target.subresource.is_empty();
-        if needed { Some(self.turn.lock().await) } else { None }
-    }
-
     fn free_address(&self, is_free: impl Fn(Ipv4Addr) -> bool, random: &dyn Random) -> Option<Ipv4Addr> {
         let usable = self.size() - 2;
         let band = STATIC_BAND.min(usable / 16);
@@ -66,46 +63,43 @@ impl Allocation {
         let address = |offset: u32| Ipv4Addr::from(self.network + offset);
         upper.chain(1..=band).map(address).find(|address| is_free(*address))
     }
-}
 
-/// What other Services have.
-#[derive(Debug, Default)]
-struct Taken {
-    addresses: HashSet<Ipv4Addr>,
-    /// With the protocol: one number may serve TCP and UDP.
-    ports: HashSet<(u16, String)>,
-}
+    /// Takes the port that is asked for, or says why it cannot be had.
+    fn take_port(&self, asked: i64, protocol: &str, taken: &mut Taken) -> Result<(), String> {
+        let port = u16::try_from(asked).ok().filter(|port| self.node_ports.contains(port)).ok_or_else(|| {
+            let (first, last) = (self.node_ports.start(), self.node_ports.end());
+            format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
+        })?;
+        let is_new = taken.ports.insert((port, protocol.to_owned()));
+        if is_new { Ok(()) } else { Err("provided port is already allocated".to_owned()) }
+    }
 
-impl Taken {
-    fn by_others(engine: &Engine, target: &Target) -> Self {
-        let mut taken = Self::default();
-        for service in Cluster::list(engine, "services", None) {
-            let metadata = &service["metadata"];
-            if metadata["namespace"] == *target.namespace && metadata["name"] == *target.name {
-                continue;
-            }
-            taken
-                .addresses
-                .extend(items(&service["spec"]["clusterIPs"]).filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()));
-            taken.ports.extend(
-                items(&service["spec"]["ports"]).filter_map(|port| Some((number(&port["nodePort"])?, protocol(port)))),
-            );
-            if let Some(port) = number(&service["spec"]["healthCheckNodePort"]) {
-                taken.ports.insert((port, "TCP".to_owned()));
-            }
-        }
-        taken
+    /// Takes a port that is free, from anywhere in the range.
+    fn free_port(&self, protocol: &str, taken: &mut Taken, random: &dyn Random) -> Option<u16> {
+        let first = *self.node_ports.start();
+        let count = u64::from(self.node_ports.end().saturating_sub(first)) + 1;
+        let start = random.below(count);
+        let port = |step: u64| first + u16::try_from((start + step) % count).unwrap_or(0);
+        (0..count).map(port).find(|port| taken.ports.insert((*port, protocol.to_owned())))
     }
 }
 
 /// Gives a Service what it lacks, and checks what it asks for; `old` is what an update replaces. Other kinds
-/// pass. Each step is taken only where the one before found nothing wrong.
-pub fn allocate(engine: &Engine, target: &Target, old: &Value, service: &mut Value) -> FieldErrors {
-    let mut errors = FieldErrors::new();
+/// pass. Each step is taken only where the one before found nothing wrong. What a write that is meant was given
+/// is its own as long as the claim is kept; a dry run claims nothing.
+pub(super) fn allocate(
+    engine: &Engine,
+    target: &Target,
+    old: &Value,
+    service: &mut Value,
+    dry_run: bool,
+) -> Result<Option<Arc<Claim>>, Status> {
     if &*target.resource.storage.topic != "services" || !target.subresource.is_empty() {
-        return errors;
+        return Ok(None);
     }
-    let mut taken = Taken::by_others(engine, target);
+    let claims = engine.allocation.claims.open();
+    let mut taken = claims.taken_by_others(engine, target);
+    let mut errors = FieldErrors::new();
     if service["spec"]["type"] != "ExternalName" {
         fill_policy(&mut service["spec"], &old["spec"]);
         service::validate_addresses(service, &mut errors);
@@ -117,9 +111,14 @@ pub fn allocate(engine: &Engine, target: &Target, old: &Value, service: &mut Val
         }
     }
     if errors.is_empty() {
-        node_ports(engine, service, &mut taken, &mut errors);
+        node_ports(engine, &mut service["spec"], &mut taken, &mut errors);
     }
-    errors
+    refuse(target, service, &errors)?;
+    if needs_health_check(&service["spec"]) && !needs_health_check(&old["spec"]) {
+        let port = &mut service["spec"]["healthCheckNodePort"];
+        health_check_port(engine, port, &mut taken).map_err(Status::internal)?;
+    }
+    Ok((!dry_run).then(|| claims.claim(target, service)))
 }
 
 /// Whether nothing but its own list of endpoints is behind a Service.
@@ -213,65 +212,54 @@ fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, er
     errors.push(FieldError::invalid(&path, spec["clusterIPs"].clone(), why));
 }
 
-fn node_ports(engine: &Engine, service: &mut Value, taken: &mut Taken, errors: &mut FieldErrors) {
-    let spec = &mut service["spec"];
+fn node_ports(engine: &Engine, spec: &mut Value, taken: &mut Taken, errors: &mut FieldErrors) {
     let balanced = spec["type"] == "LoadBalancer";
-    let needs_ports = spec["type"] == "NodePort" || (balanced && spec["allocateLoadBalancerNodePorts"] != false);
-    let range = engine.allocation.node_ports.clone();
+    let may_ask = balanced || spec["type"] == "NodePort";
+    let needs_ports = may_ask && (!balanced || spec["allocateLoadBalancerNodePorts"] != false);
     let path = Path::new("spec");
     let list = path.child("ports");
     // What is asked for is taken before anything is given.
-    let may_ask = balanced || spec["type"] == "NodePort";
     for (index, port) in items(&spec["ports"]).enumerate().filter(|_| may_ask) {
-        let Some(asked) = number(&port["nodePort"]) else { continue };
-        let path = list.index(index);
-        let path = path.child("nodePort");
-        if !range.contains(&asked) {
-            let (first, last) = (range.start(), range.end());
-            let detail = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
-            errors.push(FieldError::invalid(&path, asked, detail));
-        } else if !taken.ports.insert((asked, protocol(port))) {
-            errors.push(FieldError::invalid(&path, asked, "provided port is already allocated"));
+        let Some(asked) = asked(&port["nodePort"]) else { continue };
+        if let Err(why) = engine.allocation.take_port(asked, &protocol(port), taken) {
+            let path = list.index(index);
+            errors.push(FieldError::invalid(&path.child("nodePort"), asked, why));
         }
     }
-    let mut free = |protocol: &str| {
-        let count = u64::from(range.end() - range.start()) + 1;
-        let start = engine.random.below(count);
-        let port = |step: u64| range.start() + u16::try_from((start + step) % count).unwrap_or(0);
-        let port = (0..count).map(port).find(|port| !taken.ports.contains(&(*port, protocol.to_owned())))?;
-        taken.ports.insert((port, protocol.to_owned()));
-        Some(port)
-    };
-    if needs_ports {
-        for port in
-            spec["ports"].as_array_mut().into_iter().flatten().filter(|port| number(&port["nodePort"]).is_none())
-        {
-            match free(&protocol(port)) {
-                Some(given) => port["nodePort"] = given.into(),
-                None => errors.push(FieldError::internal(&list, "failed to allocate a nodePort: range is full")),
-            }
+    let lacking = |port: &&mut Value| needs_ports && asked(&port["nodePort"]).is_none();
+    for port in spec["ports"].as_array_mut().into_iter().flatten().filter(lacking) {
+        match engine.allocation.free_port(&protocol(port), taken, &*engine.random) {
+            Some(given) => port["nodePort"] = given.into(),
+            None => errors.push(FieldError::internal(&list, "failed to allocate a nodePort: range is full")),
         }
     }
-    let wants_health = balanced && spec["externalTrafficPolicy"] == "Local";
-    if wants_health && number(&spec["healthCheckNodePort"]).is_none() {
-        spec["healthCheckNodePort"] = free("TCP").map_or(Value::Null, Value::from);
+}
+
+fn needs_health_check(spec: &Value) -> bool {
+    spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
+}
+
+/// Only where a Service begins to need one: afterwards it may not change.
+fn health_check_port(engine: &Engine, port: &mut Value, taken: &mut Taken) -> Result<(), String> {
+    let allocation = &engine.allocation;
+    if let Some(asked) = asked(port) {
+        let refused = |why| format!("failed to allocate requested HealthCheck NodePort {asked}: {why}");
+        return allocation.take_port(asked, "TCP", taken).map_err(refused);
     }
+    let full = || "failed to allocate a HealthCheck NodePort 0: range is full".to_owned();
+    *port = allocation.free_port("TCP", taken, &*engine.random).ok_or_else(full)?.into();
+    Ok(())
 }
 
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
-}
-
-fn number(port: &Value) -> Option<u16> {
-    port.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
-}
-
-fn protocol(port: &Value) -> String {
-    port["protocol"].as_str().unwrap_or("TCP").to_owned()
+/// The number a client asks for, whether it is a port or not.
+fn asked(port: &Value) -> Option<i64> {
+    port.as_i64().filter(|port| *port != 0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use stdx::SeededRandom;
 
     use super::*;

@@ -1,12 +1,12 @@
 //! What commits to the store cost, under the names that dashboards know: there the store is etcd.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use api::resource::Resource;
 use store::{CommitError, Committed, Transaction};
 use tokio::time::Instant;
 
-use super::Engine;
+use super::{Engine, claims::Claim};
 use crate::metrics::{histogram::Histogram, labelled::Labelled};
 
 /// Upper bounds in seconds.
@@ -40,8 +40,22 @@ impl Engine {
         resource: &Resource,
         transaction: Transaction,
     ) -> Result<Committed, CommitError> {
+        self.commit_claimed(operation, resource, transaction, None).await
+    }
+
+    /// The same for what was given addresses and ports.
+    pub(super) async fn commit_claimed(
+        &self,
+        operation: &str,
+        resource: &Resource,
+        transaction: Transaction,
+        claim: Option<&Arc<Claim>>,
+    ) -> Result<Committed, CommitError> {
         let started = Instant::now();
-        let result = self.store.commit(transaction).await;
+        let result = match claim {
+            Some(claim) => Arc::clone(claim).commit(self.store.clone(), transaction).await,
+            None => self.store.commit(transaction).await,
+        };
         self.commits.observe(operation, resource, started.elapsed());
         result
     }

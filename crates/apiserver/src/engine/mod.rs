@@ -7,6 +7,7 @@
 pub mod addresses;
 pub mod allocation;
 pub mod cache;
+mod claims;
 pub mod commits;
 mod custom;
 pub mod decode;

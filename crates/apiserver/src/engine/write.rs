@@ -10,8 +10,9 @@ use std::sync::Arc;
 use store::{CommitError, Committed, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
-    Caller, Engine, Target, Written, addresses, allocation, custom, decode, delete, document_of, metadata, namespaces,
-    object,
+    Caller, Engine, Target, Written, addresses, allocation,
+    claims::Claim,
+    custom, decode, delete, document_of, metadata, namespaces, object,
     patch::{Change, Changed},
     special, versions,
 };
@@ -23,12 +24,13 @@ use crate::{
 
 /// How often an unconditional write is tried again after another writer was faster.
 const CONFLICT_TRIES: usize = 64;
-/// How many generated names are tried (KEP-4420).
-const NAME_TRIES: usize = 8;
+/// How many generated names are tried (KEP-4420), and how often a creation that others got in the way of.
+const CREATE_TRIES: usize = 8;
 
 /// An update that is ready to be committed.
 struct Prepared {
     document: Value,
+    claim: Option<Arc<Claim>>,
     reservation: Option<Reservation>,
 }
 
@@ -48,22 +50,26 @@ impl Engine {
     ) -> Result<Written, Status> {
         let generated = metadata::wants_generated_name(&document);
         for attempt in 1.. {
-            let mut target = target.clone();
+            let (mut target, is_last) = (target.clone(), attempt == CREATE_TRIES);
             match self.create_once(&mut target, caller, document.clone(), applied).await {
-                Err(status) if status.reason == "AlreadyExists" && generated && attempt < NAME_TRIES => {}
-                other => return other,
+                Err(status) if status.reason == "AlreadyExists" && generated && !is_last => {}
+                Ok(None) if !is_last => {}
+                Ok(None) => return Err(Status::modified(target.subject())),
+                Ok(Some(written)) => return Ok(written),
+                Err(status) => return Err(status),
             }
         }
         unreachable!("the last attempt returns")
     }
 
+    /// `None` where what was to be written beside the object was taken meanwhile.
     async fn create_once(
         &self,
         target: &mut Target,
         caller: &Caller,
         mut document: Value,
         applied: bool,
-    ) -> Result<Written, Status> {
+    ) -> Result<Option<Written>, Status> {
         let resource = target.resource.clone();
         metadata::prepare_create(target, &mut document)?;
         custom::expectation(self, target)?;
@@ -85,9 +91,7 @@ impl Engine {
         let strategy = &resource.strategy;
         versions::in_storage_form(&resource, &mut document, |document| (strategy.prepare_create)(document));
         special::fill_in(target, caller, &mut document);
-        let _turn = self.allocation.turn(target).await;
-        let unmet = allocation::allocate(self, target, &Value::Null, &mut document);
-        refuse(target, &document, &unmet)?;
+        let claim = allocation::allocate(self, target, &Value::Null, &mut document, caller.dry_run)?;
         let mut errors = FieldErrors::new();
         object_meta::validate(&document, resource.scope, strategy.name, &mut errors);
         metadata::validate_finalizers(&resource, &document, &mut errors);
@@ -106,7 +110,7 @@ impl Engine {
         self.admission.validate(&mut request, self).await?;
         let (document, mut reservation) = (request.object.into_inner(), request.reservation);
         if caller.dry_run {
-            return Ok(Written::unsaved(document, true));
+            return Ok(Some(Written::unsaved(document, true)));
         }
         let mut beside = Transaction::default();
         addresses::accompany(self, target, &Value::Null, &document, &mut beside)?;
@@ -122,8 +126,8 @@ impl Engine {
             };
             extend(&mut transaction, beside.clone());
             let operation = ("create", &*target.resource);
-            match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
-                Ok(committed) => return Ok(Written::saved(&committed, true)),
+            match self.commit_reserved(operation, transaction, claim.as_ref(), reservation.as_mut()).await {
+                Ok(committed) => return Ok(Some(Written::saved(&committed, true))),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
                 }
@@ -131,7 +135,7 @@ impl Engine {
                 Err(CommitError::Conflict { key: other, .. })
                     if beside.expects.iter().any(|(key, _)| *key == other) =>
                 {
-                    return Err(Status::modified(target.subject()));
+                    return Ok(None);
                 }
                 // The definition or the namespace has changed: perhaps it goes.
                 Err(CommitError::Conflict { .. }) => {}
@@ -154,11 +158,10 @@ impl Engine {
                 };
             };
             let old = document_of(&target.resource, &entry)?;
-            let _turn = self.allocation.turn(target).await;
             let Changed { document: new, conditional } = change.apply(self, target, caller, &old)?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
-            let Some(Prepared { document, mut reservation }) = prepared else {
+            let Some(Prepared { document, claim, mut reservation }) = prepared else {
                 return Ok(Written::unchanged(entry));
             };
             if caller.dry_run {
@@ -172,7 +175,7 @@ impl Engine {
             let mut transaction = replacement(&entry, self.encode(target, document), last, durability);
             extend(&mut transaction, beside);
             let operation = ("update", &*target.resource);
-            match self.commit_reserved(operation, transaction, reservation.as_mut()).await {
+            match self.commit_reserved(operation, transaction, claim.as_ref(), reservation.as_mut()).await {
                 Ok(committed) => return Ok(Written::saved(&committed, false)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
@@ -227,8 +230,7 @@ impl Engine {
         let strategy = &resource.strategy;
         let old_form = versions::stored_form(resource, old);
         versions::in_storage_form(resource, new, |new| special::prepare(target, new, &old_form));
-        let unmet = allocation::allocate(self, target, old, new);
-        refuse(target, new, &unmet)?;
+        let claim = allocation::allocate(self, target, old, new, caller.dry_run)?;
         let mut errors = FieldErrors::new();
         // A pod that gets its node is the same pod.
         if target.subresource != "binding" {
@@ -254,7 +256,7 @@ impl Engine {
         if document == *old {
             return Ok(None);
         }
-        Ok(Some(Prepared { document, reservation }))
+        Ok(Some(Prepared { document, claim, reservation }))
     }
 
     /// The document as admission wants it, in canonical form. What it says about the object's identity is still to
@@ -278,14 +280,15 @@ impl Engine {
         Ok(draft)
     }
 
-    /// What is reserved for the write counts at least until it is done.
+    /// What is claimed and reserved for the write counts at least until it is done.
     async fn commit_reserved(
         &self,
         (operation, resource): (&'static str, &Resource),
         transaction: Transaction,
+        claim: Option<&Arc<Claim>>,
         reservation: Option<&mut Reservation>,
     ) -> Result<Committed, CommitError> {
-        let commit = self.commit(operation, resource, transaction);
+        let commit = self.commit_claimed(operation, resource, transaction, claim);
         match reservation {
             Some(reservation) => reservation.spend(commit).await,
             None => commit.await,
