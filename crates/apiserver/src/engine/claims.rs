@@ -123,3 +123,6 @@ fn number(port: &Value) -> Option<u16> {
 pub(super) fn protocol(port: &Value) -> String {
     port["protocol"].as_str().unwrap_or("TCP").to_owned()
 }
+
+#[cfg(test)]
+mod tests;
