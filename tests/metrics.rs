@@ -34,10 +34,11 @@ fn known() -> BTreeMap<String, Family> {
     include_str!("metrics.txt").lines().filter(|line| !line.starts_with('#')).map(read).collect()
 }
 
-/// Families with at least one series; every series of one has the same labels.
+/// Families with at least one series; every series of one has the same labels, and none is there twice.
 fn served(text: &str) -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = (String::new(), String::new());
+    let mut all = BTreeSet::new();
     for line in text.lines() {
         if let Some(head) = line.strip_prefix("# TYPE ") {
             let (name, kind) = head.split_once(' ').unwrap();
@@ -50,6 +51,7 @@ fn served(text: &str) -> BTreeMap<String, Family> {
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
+        assert!(all.insert(series), "{series} is told twice");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         assert!(name.starts_with(&current.0), "{line} stands under {}", current.0);
         let pairs = labels.trim_end_matches('}').split("\",").filter_map(|pair| pair.split_once("=\""));
@@ -99,7 +101,10 @@ fn ordinary_work(server: &Server, http: &Http) {
     let map = |name: &str, data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
     send("POST", MAPS, Some(&map("a", json!({"a": "b"}))), 201);
     send("POST", MAPS, Some(&map("b", json!({"a": "b", "c": "d"}))), 422);
+    send("DELETE", &format!("{MAPS}/a?dryRun=All"), None, 200);
     send("DELETE", &format!("{MAPS}/a"), None, 200);
+    send("GET", MAPS, None, 200);
+    send("GET", &format!("{MAPS}?dryRun=All"), None, 200);
     send("GET", "/api/v1/namespaces/default/endpoints", None, 200);
     let watch =
         "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1";

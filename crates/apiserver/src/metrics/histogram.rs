@@ -40,6 +40,10 @@ impl Histogram {
         self.sum.fetch_add(billionths, Relaxed);
     }
 
+    pub fn bounds(&self) -> &'static [f64] {
+        self.bounds
+    }
+
     /// How many values there were.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Relaxed)).sum()

@@ -198,7 +198,10 @@ impl Series {
         let at = codes.position(|code| *code == status.as_u16()).unwrap_or(CODES.len() - 1);
         self.by_code[client.0][at].fetch_add(1, Relaxed);
         self.duration.observe_duration(elapsed);
-        self.objective.observe_duration(elapsed);
+        // Nobody is promised how long a dry run takes; upstream leaves them out too.
+        if self.dry_run.is_empty() {
+            self.objective.observe_duration(elapsed);
+        }
         if let (Some(bytes), "GET" | "LIST") = (bytes, self.verb) {
             self.response_bytes.observe_bytes(bytes);
         }
@@ -253,13 +256,11 @@ pub struct Requests {
 }
 
 impl Default for Requests {
+    /// The rest stands in the table too: odd methods on paths have the same labels, and are counted with it.
     fn default() -> Self {
-        Self {
-            table: ArcSwap::default(),
-            growing: Mutex::new(()),
-            hasher: RandomState::new(),
-            other: Arc::new(Series::new(OTHER)),
-        }
+        let (hasher, other) = (RandomState::new(), Arc::new(Series::new(OTHER)));
+        let table = HashMap::from([(hasher.hash_one(OTHER), Arc::clone(&other))]);
+        Self { table: ArcSwap::from_pointee(table), growing: Mutex::new(()), hasher, other }
     }
 }
 

@@ -13,41 +13,58 @@ impl Requests {
     pub fn write(&self, out: &mut String, is_deprecated: &dyn Fn(Labels<'_>) -> bool) {
         let table = self.table.load();
         let mut all: Vec<&Series> = table.values().map(|series| &**series).collect();
-        if !self.other.duration.is_empty() {
-            all.push(&self.other);
-        }
         all.sort_by(|a, b| a.place().cmp(&b.place()));
+        let name = "apiserver_request_duration_seconds";
+        let help = "Time to answer, in seconds; of a watch, until it began.";
         write_counts(out, &all);
-        let families: [Family; 3] = [
-            (
-                "apiserver_request_duration_seconds",
-                "Time to answer, in seconds; of a watch, until it began.",
-                |series| &series.duration,
-            ),
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for series in all.iter().filter(|series| !series.duration.is_empty()) {
+            series.duration.write(out, name, Shown { series, with_dry_run: true });
+        }
+        // The other families do not tell dry runs apart, which stand beside what was meant.
+        let merged: Vec<&[&Series]> = all.chunk_by(|a, b| a.place()[..6] == b.place()[..6]).collect();
+        let families: [Family; 2] = [
             (
                 "apiserver_request_sli_duration_seconds",
                 "Time to answer, in seconds, as service levels count it.",
-                |series| &series.objective,
+                |series| Some(&series.objective),
             ),
             ("apiserver_response_sizes", "Size of answers to reads, in bytes before compression.", |series| {
-                &series.response_bytes
+                Some(&series.response_bytes)
             }),
         ];
         for (name, help, histogram) in families {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
-            for series in all.iter().filter(|series| !histogram(series).is_empty()) {
-                let with_dry_run = name == "apiserver_request_duration_seconds";
-                histogram(series).write(out, name, Shown { series, with_dry_run });
+            for alike in &merged {
+                write_sum(out, name, alike, histogram, Shown { series: alike[0], with_dry_run: false });
             }
         }
-        write_watches(out, &all);
+        write_terminations(out, &merged);
+        write_watches(out, &merged);
         write_event_sizes(out, &all);
         write_deprecated(out, &all, is_deprecated);
     }
 }
 
 /// Name, help, and where a series has it.
-type Family = (&'static str, &'static str, fn(&Series) -> &Histogram);
+type Family = (&'static str, &'static str, fn(&Series) -> Option<&Histogram>);
+
+/// What several series have counted, as one; nothing where nothing was counted.
+fn write_sum(
+    out: &mut String,
+    name: &str,
+    alike: &[&Series],
+    histogram: fn(&Series) -> Option<&Histogram>,
+    labels: impl Display,
+) {
+    let mut counted = alike.iter().filter_map(|series| histogram(series)).filter(|histogram| !histogram.is_empty());
+    let Some(first) = counted.next() else { return };
+    let sum = Histogram::new(first.bounds());
+    for histogram in std::iter::once(first).chain(counted) {
+        sum.merge(histogram);
+    }
+    sum.write(out, name, labels);
+}
 
 fn write_counts(out: &mut String, all: &[&Series]) {
     let name = "apiserver_request_total";
@@ -63,30 +80,35 @@ fn write_counts(out: &mut String, all: &[&Series]) {
             }
         }
     }
+}
+
+fn write_terminations(out: &mut String, merged: &[&[&Series]]) {
     let name = "apiserver_request_terminations_total";
     let _ = writeln!(out, "# HELP {name} Requests refused because too much was asked for.\n# TYPE {name} counter");
-    for series in all.iter().filter(|series| series.terminated.load(Relaxed) > 0) {
-        let count = series.terminated.load(Relaxed);
-        let _ = writeln!(out, "{name}{{code=\"429\",{}}} {count}", Shown { series, with_dry_run: false });
+    for alike in merged {
+        let count: u64 = alike.iter().map(|series| series.terminated.load(Relaxed)).sum();
+        if count > 0 {
+            let labels = Shown { series: alike[0], with_dry_run: false };
+            let _ = writeln!(out, "{name}{{code=\"429\",{labels}}} {count}");
+        }
     }
 }
 
-fn write_watches(out: &mut String, all: &[&Series]) {
-    let watches = || all.iter().filter(|series| series.verb == "WATCH");
+fn write_watches(out: &mut String, merged: &[&[&Series]]) {
+    let watches = || merged.iter().filter(|alike| alike[0].verb == "WATCH");
     let name = "apiserver_longrunning_requests";
     let _ = writeln!(out, "# HELP {name} Watches that go on.\n# TYPE {name} gauge");
-    for series in watches() {
-        let _ = writeln!(out, "{name}{{{}}} {}", Shown { series, with_dry_run: false }, series.running.load(Relaxed));
+    for alike in watches() {
+        let running: i64 = alike.iter().map(|series| series.running.load(Relaxed)).sum();
+        let _ = writeln!(out, "{name}{{{}}} {running}", Shown { series: alike[0], with_dry_run: false });
     }
     let name = "apiserver_watch_list_duration_seconds";
     let help = "Time until a watch was told the objects that there were, in seconds.";
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
-    for series in watches() {
-        if let Some(histogram) = series.state_told.get() {
-            let Labels { group, version, resource, scope, .. } = series.labels();
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",version=\"{version}\"");
-            histogram.write(out, name, labels);
-        }
+    for alike in watches() {
+        let Labels { group, version, resource, scope, .. } = alike[0].labels();
+        let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",version=\"{version}\"");
+        write_sum(out, name, alike, |series| series.state_told.get(), labels);
     }
 }
 

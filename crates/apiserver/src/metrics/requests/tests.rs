@@ -92,3 +92,52 @@ fn requests_are_told_apart_by_what_they_mean_for_the_server() {
     }
     assert_eq!(text.matches("apiserver_requested_deprecated_apis{").count(), 1);
 }
+
+/// Dry runs, reads that call themselves one, and methods nobody knows: series that differ in what is not written.
+#[test]
+fn no_series_is_written_twice() {
+    let requests = Requests::default();
+    let asked = [
+        (Method::DELETE, "/api/v1/namespaces/a/configmaps/x"),
+        (Method::DELETE, "/api/v1/namespaces/a/configmaps/x?dryRun=All"),
+        (Method::GET, "/api/v1/pods"),
+        (Method::GET, "/api/v1/pods?dryRun=All"),
+        (Method::GET, "/api/v1/pods?watch=1"),
+        (Method::GET, "/api/v1/pods?watch=1&dryRun=All"),
+        (Method::OPTIONS, "/"),
+        (Method::GET, "/api/v1/nonsense"),
+    ];
+    for (method, uri) in asked {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let query = Query::parse(query);
+        let target = target::resolve(&method, path, &query);
+        let labels = Labels::of(&method, &target, path, &query, false);
+        let series = requests.series(labels, || !path.ends_with("nonsense"));
+        series.answered(SystemClient(0), StatusCode::OK, Duration::from_millis(30), Some(10));
+        series.refused(429);
+        series.told(100);
+        if uri.contains("watch") {
+            series.state_told(Duration::from_millis(30));
+        }
+    }
+    let mut text = String::new();
+    requests.write(&mut text, &|_| true);
+    let series = |line: &str| line.rsplit_once(' ').unwrap().0.to_owned();
+    let mut written = HashMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(written.insert(series(line), line).is_none(), "twice: {line}");
+    }
+    let alike = |name: &str, verb: &str| {
+        let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(&format!("verb=\"{verb}\""));
+        text.lines().filter(is_it).map(|line| line.rsplit_once(' ').unwrap().1).collect::<Vec<_>>()
+    };
+    for (name, verb, expect) in [
+        ("apiserver_request_duration_seconds_count", "DELETE", vec!["1", "1"]),
+        ("apiserver_request_sli_duration_seconds_count", "DELETE", vec!["1"]),
+        ("apiserver_request_terminations_total", "DELETE", vec!["2"]),
+        ("apiserver_response_sizes_count", "LIST", vec!["2"]),
+        ("apiserver_request_total", "OTHER", vec!["2"]),
+    ] {
+        assert_eq!(alike(name, verb), expect, "{name}");
+    }
+}
