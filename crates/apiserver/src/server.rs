@@ -34,6 +34,7 @@ use crate::{
         heavy::Heavy,
         listener::{self, Answer, BodyError, Handler, Peer},
         load::Load,
+        outgoing::Outgoing,
         paths::git_version,
         upload::Uploads,
         verbs,
@@ -164,6 +165,7 @@ pub struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) load: Load,
     pub(crate) uploads: Uploads,
+    pub(crate) outgoing: Outgoing,
     pub(crate) heavy: Heavy,
     /// How the server was started, for who asks.
     pub(crate) flags: Vec<(&'static str, String)>,
@@ -267,6 +269,7 @@ impl Server {
             flags: flags(&config),
             load: Load::default(),
             uploads: Uploads::default(),
+            outgoing: Outgoing::default(),
             heavy: Heavy::default(),
             documents: ArcSwap::from_pointee(Documents::new(&engine, registry, address)),
             address,

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
+use super::budget::Claim;
+
 /// How much of a streamed body is handed to the connection at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// From here on an object is sent as it lies in the store, in a frame of its own. A smaller one is copied beside
@@ -74,6 +76,8 @@ pub enum Body {
     Pieces {
         pieces: Box<dyn Iterator<Item = Bytes> + Send>,
         remaining: u64,
+        /// What of them is held for this body alone.
+        own_bytes: usize,
     },
     /// Pieces that come when they come.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
@@ -82,6 +86,41 @@ pub enum Body {
 impl Body {
     pub fn empty() -> Self {
         Body::Whole(None)
+    }
+
+    /// How much is held for this body alone, and not shared with the store or another body.
+    pub fn own_bytes(&self) -> usize {
+        match self {
+            Body::Whole(Some(bytes)) if bytes.is_unique() => bytes.len(),
+            Body::Pieces { own_bytes, .. } => *own_bytes,
+            Body::Whole(_) | Body::Stream(_) => 0,
+        }
+    }
+
+    /// Keeps the claim as long as what it was made for: also where the body is gone and its bytes lie in a queue.
+    pub fn holding(self, claim: Claim) -> Self {
+        match self {
+            Body::Whole(Some(bytes)) => Body::Whole(Some(Bytes::from_owner(Claimed { bytes, _claim: claim }))),
+            Body::Pieces { mut pieces, remaining, own_bytes } => {
+                let pieces = std::iter::from_fn(move || {
+                    let _held = &claim;
+                    pieces.next()
+                });
+                Body::Pieces { pieces: Box::new(pieces), remaining, own_bytes }
+            }
+            other => other,
+        }
+    }
+}
+
+struct Claimed {
+    bytes: Bytes,
+    _claim: Claim,
+}
+
+impl AsRef<[u8]> for Claimed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -111,7 +150,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let next = match self.get_mut() {
             Body::Whole(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()),
-            Body::Pieces { pieces, remaining } => {
+            Body::Pieces { pieces, remaining, .. } => {
                 let piece = pieces.next();
                 *remaining -= piece.as_ref().map_or(0, |piece| piece.len() as u64).min(*remaining);
                 piece

@@ -1,6 +1,7 @@
 //! HTTP: what arrives on a connection and what leaves it. Decisions about objects are the engine's.
 
 pub mod body;
+mod budget;
 mod compress;
 mod gather;
 pub mod heavy;
@@ -9,6 +10,7 @@ pub mod load;
 #[cfg(test)]
 mod loopback;
 pub mod negotiate;
+pub mod outgoing;
 pub mod paths;
 pub mod pipeline;
 mod progress;

@@ -68,7 +68,7 @@ impl Handler for Server {
             let bytes = http_body::Body::size_hint(response.body()).exact();
             let series = self.metrics.requests.series(labels, || self.is_served(&target));
             series.answered(SystemClient::of(&parts.headers), response.status(), started.elapsed(), bytes);
-            super::compress::response(&parts.headers, &peer, response)
+            super::compress::response(&parts.headers, &peer, &self.outgoing, response)
         })
     }
 
@@ -125,24 +125,38 @@ impl Server {
                     annotations: audit.annotations.clone(),
                     warnings: Warnings::kept(),
                 };
-                if !call.is_heavy() {
-                    return call.answer().await;
-                }
                 let name = call.user.name.clone();
-                self.heavy.run(&name, call.answer()).await
+                if call.is_heavy() {
+                    self.heavy.run(&name, self.make(call, &name)).await
+                } else {
+                    self.make(call, &name).await
+                }
             }
         }
+    }
+
+    /// Makes the answer, within what all answers under way may hold.
+    async fn make(&self, call: Call, user: &str) -> Result<Response<Body>, Status> {
+        let series = Arc::clone(&call.series);
+        let is_read = matches!(call.verb, "get" | "list");
+        if call.makes_answer() {
+            self.outgoing.check(user).inspect_err(|status| series.refused(status.code))?;
+        }
+        let answer = call.answer().await?;
+        self.outgoing.hold(answer, user, is_read).inspect_err(|status| series.refused(status.code))
     }
 
     /// What is served beside resources. Health checks are never kept waiting; documents are reads, and OpenAPI's
     /// are long in the making.
     async fn path(&self, parts: &Parts, query: &Query, user: &User) -> Result<Response<Body>, Status> {
         let path = parts.uri.path();
-        let _place = match path.starts_with("/api") || path.starts_with("/openapi") {
+        let is_document = path.starts_with("/api") || path.starts_with("/openapi");
+        let _place = match is_document {
             true => Some(self.load.place("get", &user.name).await?),
             false => None,
         };
-        let answer = async { self.paths(parts, path, query) };
+        let is_read = is_document || path == "/metrics";
+        let answer = async { self.outgoing.hold(self.paths(parts, path, query)?, &user.name, is_read) };
         if path.starts_with("/openapi") { self.heavy.run(&user.name, answer).await } else { answer.await }
     }
 

@@ -288,6 +288,7 @@ fn joined(head: String, items: Items) -> Body {
     let count = items.entries.len();
     let lengths = (0..count).filter_map(|at| Some(items.get(at)?.1.len()));
     let total = head.len() + lengths.sum::<usize>() + (2 * count).saturating_sub(1) + 2;
+    let own_bytes = items.rewritten.values().map(Bytes::len).sum();
     let mut head = Some(head);
     let mut chunk = Chunk::default();
     let (mut next, mut left) = (0, total);
@@ -311,7 +312,7 @@ fn joined(head: String, items: Items) -> Body {
         }
         chunk.pop()
     });
-    Body::Pieces { pieces: Box::new(pieces), remaining: total as u64 }
+    Body::Pieces { pieces: Box::new(pieces), remaining: total as u64, own_bytes }
 }
 
 pub fn json_response(status: StatusCode, json: Bytes) -> Response<Body> {

@@ -1,13 +1,7 @@
 //! The bodies of requests: read within bounds of size, time and memory before a request takes a place, so that
 //! those who send slowly keep nobody from being served.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use api::status::Status;
 use bytes::{Bytes, BytesMut};
@@ -15,8 +9,8 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    budget::{Budget, Claim},
     listener::RequestBody,
-    load::{Shares, too_many},
 };
 
 /// Upstream's limit on the body of a write.
@@ -38,15 +32,7 @@ const BOUNDS: Bounds =
 #[derive(Debug)]
 pub struct Uploads {
     bounds: Bounds,
-    shares: Shares,
-    held: Arc<Held>,
-}
-
-/// Bytes held now, by all and by the users of each share.
-#[derive(Debug)]
-struct Held {
-    all: AtomicUsize,
-    by_share: Box<[AtomicUsize]>,
+    budget: Budget,
 }
 
 /// A body that has arrived; what it takes is given back when it is dropped.
@@ -54,13 +40,6 @@ struct Held {
 pub struct Upload {
     pub bytes: Bytes,
     _claim: Option<Claim>,
-}
-
-#[derive(Debug)]
-struct Claim {
-    held: Arc<Held>,
-    share: usize,
-    bytes: usize,
 }
 
 impl Default for Uploads {
@@ -71,15 +50,13 @@ impl Default for Uploads {
 
 impl Uploads {
     fn within(bounds: Bounds) -> Self {
-        let by_share = (0..Shares::COUNT).map(|_| AtomicUsize::new(0)).collect();
-        let held = Arc::new(Held { all: AtomicUsize::new(0), by_share });
-        Self { bounds, shares: Shares::default(), held }
+        Self { bounds, budget: Budget::within(bounds.total_bytes) }
     }
 
     /// Reads a body. One that is too large is read on a little before it is refused, so that an HTTP/1.1 client
     /// has sent all and reads the refusal.
     pub async fn read(&self, mut body: RequestBody, user: &str) -> Result<Upload, Status> {
-        let mut claim = Claim { held: Arc::clone(&self.held), share: self.shares.of(user), bytes: 0 };
+        let mut claim = self.budget.claim(user);
         let (mut bytes, mut total) = (BytesMut::new(), 0);
         let end = Instant::now() + self.bounds.whole;
         loop {
@@ -90,7 +67,7 @@ impl Uploads {
             let Some(data) = frame.data_ref() else { continue };
             total += data.len();
             if total <= MAX_BODY_BYTES {
-                claim.grow(data.len(), self.bounds.total_bytes)?;
+                claim.grow(data.len())?;
                 bytes.extend_from_slice(data);
             } else if total > 2 * MAX_BODY_BYTES {
                 break;
@@ -100,22 +77,6 @@ impl Uploads {
             return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY_BYTES}")));
         }
         Ok(Upload { bytes: bytes.freeze(), _claim: Some(claim) })
-    }
-}
-
-impl Claim {
-    fn grow(&mut self, more: usize, bound: usize) -> Result<(), Status> {
-        self.bytes += more;
-        let all = self.held.all.fetch_add(more, Ordering::Relaxed) + more;
-        let of_share = self.held.by_share[self.share].fetch_add(more, Ordering::Relaxed) + more;
-        if all > bound || of_share > bound / 2 { Err(too_many()) } else { Ok(()) }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.held.all.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.held.by_share[self.share].fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -160,15 +121,14 @@ mod tests {
             assert_eq!(read.map(|upload| upload.bytes.len()).map_err(|status| status.code), expected);
             assert_eq!(start.elapsed().as_secs(), most);
         }
-        assert_eq!(uploads.held.all.load(Ordering::Relaxed), 0);
+        assert_eq!(uploads.budget.held(), 0);
     }
 
     #[tokio::test]
     async fn bodies_together_are_bounded_and_shared_out() {
         let uploads = uploads(4000);
-        let users: Vec<String> = (0..4).map(|number| format!("user-{number}")).collect();
-        let one = &users[0];
-        let other = users.iter().find(|user| uploads.shares.of(user) != uploads.shares.of(one)).unwrap();
+        let one = "jane";
+        let other = &*uploads.budget.other_than(one);
         let mut held = Vec::new();
         for (user, length, is_read) in
             [(one, 1500, true), (one, 600, false), (other, 1500, true), (one, 500, true), (other, 600, false)]
@@ -179,6 +139,6 @@ mod tests {
         }
         drop(held);
         assert!(uploads.read(whole(2000), one).await.is_ok());
-        assert_eq!(uploads.held.all.load(Ordering::Relaxed), 0);
+        assert_eq!(uploads.budget.held(), 0);
     }
 }

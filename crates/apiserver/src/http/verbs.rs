@@ -71,6 +71,18 @@ impl Call {
             || changes_large_object()
     }
 
+    /// Whether the answer may be made for this reader alone. What is answered to a write of JSON is what was stored.
+    pub fn makes_answer(&self) -> bool {
+        match self.verb {
+            "watch" => false,
+            "delete" | "deletecollection" => true,
+            _ => {
+                let is_stored_form = self.accepted == FALLBACK && self.target.resource.is_storage_version();
+                !is_stored_form || self.query.get("dryRun").is_some()
+            }
+        }
+    }
+
     /// Boxed: one erased future here keeps those above small and quick to compile.
     pub fn answer(self) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>> {
         Box::pin(async move {

@@ -62,7 +62,7 @@ impl Handler for Shapes {
                     let piece = rest.split_to(rest.len().min(70_000));
                     (!piece.is_empty()).then_some(piece)
                 });
-                Body::Pieces { pieces: Box::new(pieces), remaining: LARGE as u64 }
+                Body::Pieces { pieces: Box::new(pieces), remaining: LARGE as u64, own_bytes: 0 }
             }
             "/watch" => {
                 let events = futures_util::stream::repeat(self.bytes("watch", 1000));
