@@ -67,7 +67,7 @@ impl Call {
             stored.is_some_and(|entry| entry.is_ok_and(|entry| entry.value.len() > LARGE_BYTES))
         };
         self.body.bytes.len() > LARGE_BYTES
-            || (self.verb == "list" && self.accepted != FALLBACK)
+            || (self.verb == "list" && !self.shows_stored_form())
             || changes_large_object()
     }
 
@@ -76,11 +76,12 @@ impl Call {
         match self.verb {
             "watch" => false,
             "delete" | "deletecollection" => true,
-            _ => {
-                let is_stored_form = self.accepted == FALLBACK && self.target.resource.is_storage_version();
-                !is_stored_form || self.query.get("dryRun").is_some()
-            }
+            _ => !self.shows_stored_form() || self.query.get("dryRun").is_some(),
         }
+    }
+
+    fn shows_stored_form(&self) -> bool {
+        self.accepted == FALLBACK && self.target.resource.is_storage_version()
     }
 
     /// Boxed: one erased future here keeps those above small and quick to compile.
