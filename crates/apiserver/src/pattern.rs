@@ -16,12 +16,14 @@ use regex::{Regex, RegexBuilder};
 /// Bytes that a compiled pattern may take, and what it may set up for speed while it is used.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
 const MAX_SCRATCH_BYTES: usize = 64 << 10;
-/// Compiled patterns that are kept: some 20 to 50 KB each. Past that the memory starts afresh.
-const REMEMBERED: usize = 256;
+/// Compiled patterns that are kept: some 20 to 50 KB each. Past that one of them goes for each that comes.
+const REMEMBERED: usize = 512;
 const MAX_REPETITIONS: u32 = 1000;
 
 /// Compiles a pattern; the error is worded as Go words it.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
+    #[cfg(test)]
+    COMPILED.set(COMPILED.get() + 1);
     let failed = |reason: &str| format!("error parsing regexp: {reason}");
     let rewritten = rewrite(pattern).map_err(|reason| failed(&reason))?;
     RegexBuilder::new(&rewritten)
@@ -29,6 +31,12 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
         .dfa_size_limit(MAX_SCRATCH_BYTES)
         .build()
         .map_err(|error| failed(error.to_string().lines().last().unwrap_or_default().trim()))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Patterns that this thread has compiled.
+    pub static COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 static KNOWN: LazyLock<RwLock<HashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(RwLock::default);
@@ -45,8 +53,11 @@ pub fn remember(pattern: &str) -> Result<Arc<Regex>, String> {
     }
     let regex = Arc::new(compile(pattern)?);
     let mut known = KNOWN.write();
-    if known.len() >= REMEMBERED {
-        known.clear();
+    // Any one: where more are used by turns than are kept, the oldest would always be the one that is wanted next.
+    if known.len() >= REMEMBERED
+        && let Some(one) = known.keys().next().cloned()
+    {
+        known.remove(&one);
     }
     known.insert(pattern.into(), Arc::clone(&regex));
     Ok(regex)

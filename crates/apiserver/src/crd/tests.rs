@@ -43,6 +43,25 @@ fn values_are_validated() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn more_patterns_than_are_remembered_are_compiled_once_for_each_document() {
+    let count = 700;
+    let properties: serde_json::Map<String, Value> = (0..count)
+        .map(|number| (format!("f{number}"), json!({"type": "string", "pattern": format!("^x{number}$")})))
+        .collect();
+    let item = json!({"type": "object", "properties": properties});
+    let schema = json!({"type": "object", "properties": {"items": {"type": "array", "items": item}}});
+    let validator = Validator::new(Schema::read(&schema), None, Origin::default());
+    let fields: serde_json::Map<String, Value> =
+        (0..count).map(|number| (format!("f{number}"), format!("x{number}").into())).collect();
+    let before = crate::pattern::COMPILED.get();
+    let mut errors = Vec::new();
+    validator.validate(&json!({"items": vec![Value::from(fields); 10]}), None, &mut errors);
+    assert_eq!(errors.len(), 0);
+    let compiled = crate::pattern::COMPILED.get() - before;
+    assert!((1..=count).contains(&compiled), "{compiled} patterns were compiled");
+}
+
 /// A definition without faults.
 fn sound() -> Value {
     json!({

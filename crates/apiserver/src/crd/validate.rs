@@ -2,13 +2,14 @@
 //!
 //! What an update leaves as it was is not judged again: a schema may have become stricter since.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use api::{
     field::{FieldError, FieldErrors, Path, Reason},
     syntax,
 };
 use document::types::ListTopology;
+use regex::Regex;
 use serde_json::Value;
 
 use super::{
@@ -19,12 +20,17 @@ use crate::pattern;
 
 /// Checks a document; `old` is what it was before an update.
 pub fn values(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    Check { path: String::new(), errors }.value(schema, new, old);
+    Check { path: String::new(), errors, patterns: &mut Patterns::new() }.value(schema, new, old);
 }
+
+/// The patterns that a document has met, each compiled once at most however many others the process remembers; none where
+/// it does not compile.
+type Patterns = HashMap<Box<str>, Option<Arc<Regex>>>;
 
 struct Check<'e> {
     path: String,
     errors: &'e mut FieldErrors,
+    patterns: &'e mut Patterns,
 }
 
 impl Check<'_> {
@@ -141,7 +147,7 @@ impl Check<'_> {
 
     fn try_one(&mut self, schema: &Schema, new: &Value, old: Option<&Value>) -> FieldErrors {
         let mut errors = FieldErrors::new();
-        Check { path: self.path.clone(), errors: &mut errors }.value(schema, new, old);
+        Check { path: self.path.clone(), errors: &mut errors, patterns: self.patterns }.value(schema, new, old);
         errors
     }
 
@@ -160,6 +166,14 @@ impl Check<'_> {
         (matches, if matches == 0 { best } else { None })
     }
 
+    fn fits(&mut self, pattern: &str, text: &str) -> bool {
+        if !self.patterns.contains_key(pattern) {
+            self.patterns.insert(pattern.into(), pattern::remember(pattern).ok());
+        }
+        // A stored definition may have a pattern that no longer compiles: nothing matches it.
+        self.patterns[pattern].as_ref().is_some_and(|regex| regex.is_match(text))
+    }
+
     fn text(&mut self, schema: &Schema, text: &str) {
         let length = text.chars().count() as u64;
         if let Some(max) = schema.length.max.filter(|max| length > *max) {
@@ -170,8 +184,7 @@ impl Check<'_> {
             self.invalid(text, format_args!("should be at least {min} chars long"));
         }
         if let Some(pattern) = &schema.pattern
-            // A stored definition may have a pattern that no longer compiles: nothing matches it.
-            && !pattern::remember(pattern).is_ok_and(|regex| regex.is_match(text))
+            && !self.fits(pattern, text)
         {
             self.invalid(text, format_args!("should match '{pattern}'"));
         }

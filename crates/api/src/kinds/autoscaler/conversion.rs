@@ -46,6 +46,10 @@ pub fn to_v1(object: &mut Value) {
     {
         set(status, "currentCPUUtilizationPercentage", utilization);
     }
+    // Version 1 says also that there are none.
+    if let Some(status) = object["status"].as_object_mut() {
+        status.entry("currentReplicas").or_insert(json!(0));
+    }
     let others = elements(&metrics).iter().filter(|metric| !is_cpu_utilization(metric));
     let others: Vec<Value> = others.map(|metric| rewrite(metric, target_to_v1)).collect();
     let current: Vec<Value> = elements(&current).iter().map(|metric| rewrite(metric, current_to_v1)).collect();
@@ -60,6 +64,9 @@ pub fn to_v1(object: &mut Value) {
 
 pub fn from_v1(object: &mut Value) {
     set(object, "apiVersion", "autoscaling/v2");
+    if object["status"]["currentReplicas"] == 0 {
+        take(object, "status", "currentReplicas");
+    }
     let annotation = |name: &str| {
         let text = object["metadata"]["annotations"][name].as_str()?;
         serde_json::from_str::<Value>(text).ok()
@@ -277,6 +284,7 @@ mod tests {
         to_v1(&mut object);
         assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 60);
         assert_eq!(object["status"]["currentCPUUtilizationPercentage"], 31);
+        assert_eq!(object["status"]["currentReplicas"], 0);
         assert!(object["spec"]["metrics"].is_null());
         from_v1(&mut object);
         assert_eq!(object, stored);
