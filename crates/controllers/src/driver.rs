@@ -122,13 +122,20 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     for _ in 0..WORKERS {
         tasks.spawn(work(Arc::clone(&controller), shell.clone(), queue.clone(), Arc::clone(&attempts)));
     }
-    loop {
-        for subscription in &subscriptions {
-            let changes = subscription.changes();
-            controller.touched(&shell.caches, &changes, &mut |key| queue.add(key));
-            controller.touched_later(&changes, shell.clock.now(), &mut |key, wait| queue.add_after(key, wait));
+    let telling = async {
+        loop {
+            for subscription in &subscriptions {
+                let changes = subscription.changes();
+                controller.touched(&shell.caches, &changes, &mut |key| queue.add(key));
+                controller.touched_later(&changes, shell.clock.now(), &mut |key, wait| queue.add_after(key, wait));
+            }
+            news.notified().await;
         }
-        news.notified().await;
+    };
+    tokio::select! {
+        biased;
+        () = outlive(tasks) => {}
+        () = telling => {}
     }
 }
 
