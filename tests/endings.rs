@@ -11,9 +11,11 @@ use client::{
     reflector,
     requests::{DeleteOptions, Patch, Propagation},
 };
+use controllers::driver::outlive;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stdx::{Clock, Random, SystemClock, SystemRandom};
+use testkit::cluster::come_about;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,8 +71,8 @@ impl Cluster {
         let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
         let (own, followers) = Caches::start(&requests, Topic::ALL);
         let controllers = controllers::start(&own, &connect, (&clock, &random));
-        for mut more in [followers, controllers] {
-            tasks.spawn(async move { while more.join_next().await.is_some() {} });
+        for more in [followers, controllers] {
+            tasks.spawn(outlive(more));
         }
         let maps = reflector::follow::<ConfigMap>(&requests, "", &mut tasks);
         caches.synced(Topic::ALL).await;
@@ -119,15 +121,7 @@ impl Cluster {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        let news = Arc::new(Notify::new());
-        let subscriptions: Vec<_> = Topic::ALL.iter().map(|topic| self.caches.subscribe(*topic, &news)).collect();
-        let wait = async {
-            while !holds(&self.caches) {
-                subscriptions.iter().for_each(|subscription| drop(subscription.changes()));
-                news.notified().await;
-            }
-        };
-        assert!(timeout(PATIENCE, wait).await.is_ok(), "{what} did not come about");
+        assert!(come_about(&self.caches, PATIENCE, holds).await, "{what} did not come about");
     }
 
     async fn define_sails(&self) {

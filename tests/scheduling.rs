@@ -12,7 +12,8 @@ use client::{
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use stdx::{Clock, Random, SystemClock, SystemRandom};
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use testkit::cluster::come_about;
+use tokio::{task::JoinSet, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -64,15 +65,7 @@ impl Cluster {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        let news = Arc::new(Notify::new());
-        let subscriptions = [Topic::Pod, Topic::Node].map(|topic| self.caches.subscribe(topic, &news));
-        let wait = async {
-            while !holds(&self.caches) {
-                news.notified().await;
-                subscriptions.iter().for_each(|subscription| drop(subscription.changes()));
-            }
-        };
-        if timeout(PATIENCE, wait).await.is_err() {
+        if !come_about(&self.caches, PATIENCE, holds).await {
             panic!("{what} did not come about");
         }
     }

@@ -10,8 +10,10 @@ use client::{
     objects::{Deployment, Object, Pod, ReplicaSet},
     requests::Patch,
 };
+use controllers::driver::outlive;
 use serde_json::{Value, json};
 use stdx::{Clock, Random, SystemClock, SystemRandom};
+use testkit::cluster::come_about;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,25 +41,15 @@ impl Cluster {
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
         // As in a process of their own: what they have just written is not known to the test.
         let (own, mut controllers) = Caches::start(&requests, Topic::ALL);
-        let mut others = controllers::start(&own, &connect, (&clock, &random));
-        controllers.spawn(async move { while others.join_next().await.is_some() {} });
+        let others = controllers::start(&own, &connect, (&clock, &random));
+        controllers.spawn(outlive(others));
         caches.synced(Topic::ALL).await;
         Self { running, requests, caches, _followers: followers, _controllers: controllers, _directory: directory }
     }
 
     /// Returns once `holds`, which is asked again after every change.
     async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        let news = Arc::new(Notify::new());
-        let subscriptions: Vec<_> = Topic::ALL.iter().map(|topic| self.caches.subscribe(*topic, &news)).collect();
-        let wait = async {
-            while !holds(&self.caches) {
-                for subscription in &subscriptions {
-                    subscription.changes();
-                }
-                news.notified().await;
-            }
-        };
-        if timeout(PATIENCE, wait).await.is_err() {
+        if !come_about(&self.caches, PATIENCE, holds).await {
             panic!("{what} did not come about: {} pods", self.caches.pods.len());
         }
     }

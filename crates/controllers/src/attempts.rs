@@ -10,8 +10,7 @@ use std::{
 
 use client::Key;
 use jiff::Timestamp;
-
-use crate::driver::until;
+use stdx::clock::until;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(900);

@@ -8,9 +8,10 @@ use client::{
     requests::DeleteOptions,
 };
 use jiff::Timestamp;
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Plan},
 };
 

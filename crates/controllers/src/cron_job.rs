@@ -18,10 +18,11 @@ use client::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
+use stdx::clock::until;
 
 use crate::{
     claim::owner_of,
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Event, Plan, Reference, status_patch},
 };
 use due::{Due, Start, Unclear};

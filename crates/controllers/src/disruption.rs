@@ -17,9 +17,10 @@ use client::{
     objects::{Meta, Object, Pod, PodDisruptionBudget, PodDisruptionBudgetStatus, policy::BudgetCondition},
 };
 use jiff::{SignedDuration, Timestamp};
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Event, Plan, Reference, status_patch},
     replicas::narrow,
 };

@@ -293,8 +293,3 @@ pub async fn outlive(mut tasks: JoinSet<()>) {
         }
     }
 }
-
-/// The pause after which a time in the future will have come.
-pub fn until(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}

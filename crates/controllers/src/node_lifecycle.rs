@@ -21,18 +21,18 @@ use std::sync::Arc;
 use client::{
     Caches, Key,
     caches::{Changes, Topic},
-    objects::{Node, Object, Pod, pod::NODE},
+    objects::{Node, Object, Pod, pod::NODE, seconds},
     requests::Patch,
 };
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use stdx::Clock;
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Event, Plan, Reference, precondition},
-    recorder::seconds,
 };
 use memory::{Known, Memory};
 

@@ -17,9 +17,10 @@ use client::{
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use stdx::Clock;
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::Plan,
     pods,
 };

@@ -101,7 +101,7 @@ const DISRUPTION_TARGET: &str = "DisruptionTarget";
 fn disruption(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Value {
     let mut condition = json!({
         "type": DISRUPTION_TARGET, "status": "True", "reason": reason, "message": message,
-        "lastTransitionTime": crate::recorder::seconds(now),
+        "lastTransitionTime": client::objects::seconds(now),
     });
     if pod.metadata.generation > 0 {
         condition["observedGeneration"] = pod.metadata.generation.into();

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use client::{ApiError, Key, Kind, Requests, requests::Patch};
+use client::{ApiError, Key, Kind, Requests, objects::seconds, requests::Patch};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ impl Memory {
         }
         let uid = &event.about.uid;
         let budget = self.budgets.entry(uid.clone()).or_insert(Budget { left: BURST, as_of: now });
-        let passed = crate::driver::until(now, budget.as_of).as_secs_f64();
+        let passed = stdx::clock::until(now, budget.as_of).as_secs_f64();
         budget.left = (budget.left + passed / REFILL.as_secs_f64()).min(BURST);
         budget.as_of = now;
         if budget.left < 1.0 {
@@ -99,7 +99,7 @@ impl Memory {
         budget.left -= 1.0;
         let same = (uid.clone(), event.reason, event.message.clone());
         match self.seen.get_mut(&same) {
-            Some(seen) if crate::driver::until(now, seen.last) < REPEATS => {
+            Some(seen) if stdx::clock::until(now, seen.last) < REPEATS => {
                 (seen.count, seen.last) = (seen.count + 1, now);
                 Writing::Again(seen.name.clone(), seen.count)
             }
@@ -163,11 +163,6 @@ fn object(component: &str, event: &Event, (namespace, name): (&str, &str), now: 
         "source": {"component": component}, "reportingComponent": component, "reportingInstance": "",
         "count": 1, "firstTimestamp": seconds(now), "lastTimestamp": seconds(now),
     })
-}
-
-/// RFC 3339 in whole seconds, as `metav1.Time` is written.
-pub(crate) fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Of an answer what an event says about it.

@@ -10,10 +10,11 @@ use client::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use stdx::clock::until;
 
 use crate::{
     claim::{Claimed, claim},
-    driver::{Turn, until},
+    driver::Turn,
     plan::{Action, Plan, Reference, status_patch},
     pods,
 };

@@ -21,12 +21,13 @@ use client::{
 use document::{Encoding, decode, yaml};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use stdx::clock::until;
 use stdx::{Clock, clock::ManualClock};
 use tokio::sync::Notify;
 
 use crate::{
     cases,
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     node_lifecycle::NodeLifecycle,
     node_ranges::NodeRanges,
     plan::Action,

@@ -22,9 +22,10 @@ use client::{
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use stdx::Clock;
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Event, Plan, Reference},
     pods,
 };

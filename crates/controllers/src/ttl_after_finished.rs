@@ -7,9 +7,10 @@ use client::{
     requests::{DeleteOptions, Propagation},
 };
 use jiff::{SignedDuration, Timestamp};
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Plan},
 };
 

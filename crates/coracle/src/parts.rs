@@ -8,7 +8,7 @@ use apiserver::{
 };
 use clap::{Args, ValueEnum};
 use client::{Caches, Requests, caches::Topic};
-use controllers::authority::Authority;
+use controllers::{authority::Authority, driver::outlive};
 use stdx::{Clock, Random};
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ pub fn start(running: &Running, parts: &Parts, given: (&Arc<dyn Clock>, &Arc<dyn
         let nodes = fakenodes::start(Requests::new(client, "fake-nodes"), config, Arc::clone(given.0));
         tasks.spawn(async move {
             match nodes.await {
-                Ok(nodes) => watch_over(nodes).await,
+                Ok(nodes) => outlive(nodes).await,
                 Err(error) => tracing::error!("fake nodes cannot be registered: {error}"),
             }
         });
@@ -58,21 +58,12 @@ fn start_control(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &
     let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
     if !without.contains(&Part::Controllers) {
         let authority: Arc<dyn Authority> = Arc::new(ClusterAuthority(Arc::clone(&running.server.pki)));
-        tasks.spawn(watch_over(controllers::start(&caches, &connect, given)));
-        tasks.spawn(watch_over(controllers::start_with_authority(&caches, &connect, given, &authority)));
+        tasks.spawn(outlive(controllers::start(&caches, &connect, given)));
+        tasks.spawn(outlive(controllers::start_with_authority(&caches, &connect, given, &authority)));
     }
     if !without.contains(&Part::Scheduler) {
         let user = User { name: "system:kube-scheduler".into(), groups: vec![AUTHENTICATED.into()], ..User::default() };
-        tasks.spawn(watch_over(scheduler::start(as_user(user), &caches, given)));
+        tasks.spawn(outlive(scheduler::start(as_user(user), &caches, given)));
     }
     tasks
-}
-
-/// None of a part's tasks ends by itself: where one panics, so does the whole.
-async fn watch_over(mut part: JoinSet<()>) {
-    while let Some(ended) = part.join_next().await {
-        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-            std::panic::resume_unwind(panic);
-        }
-    }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use client::{
     Kind,
-    objects::{Condition, Labels, Meta, Object},
+    objects::{Condition, Labels, Meta, Object, seconds},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use stdx::clock::until;
 
 use crate::PREFIX;
 
@@ -207,10 +208,6 @@ fn at(since: Timestamp, wait: SignedDuration, now: Timestamp, then: impl FnOnce(
     }
 }
 
-fn until(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
 fn back_off(restarts: i64) -> SignedDuration {
     let doubled = FIRST_BACK_OFF.saturating_mul(1 << restarts.clamp(0, 30));
     SignedDuration::from_secs(doubled.min(LONGEST_BACK_OFF))
@@ -274,7 +271,7 @@ fn report(pod: &Pod, state: State, (host, address): (&str, impl FnOnce() -> Stri
         .collect();
     let mut status = json!({
         "phase": phase, "hostIP": host, "hostIPs": [{"ip": host}], "podIP": ip, "podIPs": [{"ip": ip}],
-        "startTime": pod.status.start_time.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "startTime": seconds(pod.status.start_time.unwrap_or(now)),
         "observedGeneration": pod.metadata.generation,
         "conditions": conditions, "containerStatuses": containers,
     });
@@ -288,7 +285,7 @@ fn condition(pod: &Pod, (kind, holds, why_not): (&str, bool, &str), now: Timesta
     let status = if holds { "True" } else { "False" };
     let known = pod.condition(kind).filter(|known| *known.status == *status);
     let since = known.and_then(|known| known.last_transition_time).unwrap_or(now);
-    let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let since = seconds(since);
     let mut said = json!({
         "type": kind, "status": status, "lastTransitionTime": since, "observedGeneration": pod.metadata.generation,
     });
@@ -297,11 +294,9 @@ fn condition(pod: &Pod, (kind, holds, why_not): (&str, bool, &str), now: Timesta
 }
 
 fn container_status(pod: &Pod, container: &Container, state: State, now: Timestamp) -> Value {
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = seconds(now);
     let known = pod.status.container_statuses.first();
-    let started = known
-        .and_then(|known| known.state.running.as_ref()?.started_at)
-        .map_or(now.clone(), |started| started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let started = known.and_then(|known| known.state.running.as_ref()?.started_at).map_or(now.clone(), seconds);
     let id = format!("fake://{}-{}", pod.metadata.uid, container.name);
     let ended = |exit_code: i64| {
         json!({

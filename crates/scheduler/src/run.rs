@@ -292,7 +292,7 @@ fn condition(pod: &Pod, (kind, status, reason): (&str, &str, &str), message: &st
     let since = known.and_then(|known| known.last_transition_time).unwrap_or(now);
     json!({
         "type": kind, "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "lastTransitionTime": client::objects::seconds(since),
         "observedGeneration": pod.metadata.generation,
     })
 }

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -14,6 +15,11 @@ use jiff::Timestamp;
 /// The calendar. Cheap to call and safe to share.
 pub trait Clock: Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+}
+
+/// The time from `now` until `then`; none where that has come.
+pub fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// The machine's own calendar.
@@ -35,7 +41,7 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(now.as_microsecond())))
     }
 
-    pub fn advance(&self, by: std::time::Duration) {
+    pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }

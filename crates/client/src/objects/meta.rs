@@ -59,6 +59,11 @@ pub struct Condition {
     pub message: Box<str>,
 }
 
+/// RFC 3339 in whole seconds, as `metav1.Time` is written.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 impl Meta {
     /// The owner that manages this object, of which there is at most one.
     pub fn controller(&self) -> Option<&OwnerReference> {

@@ -27,7 +27,7 @@ pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationContro
 pub use batch::{CronJob, Job};
 pub use certificates::CertificateSigningRequest;
 pub use lease::Lease;
-pub use meta::{Condition, Labels, Meta, OwnerReference};
+pub use meta::{Condition, Labels, Meta, OwnerReference, seconds};
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;

@@ -14,8 +14,10 @@ use x509_cert::{
 };
 
 use super::{APPROVED, DENIED, FAILED};
+use stdx::clock::until;
+
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Plan},
 };
 

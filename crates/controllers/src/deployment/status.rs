@@ -5,10 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Scene, revision};
-use crate::{
-    driver::until,
-    plan::{Action, Plan, status_patch},
-};
+use stdx::clock::until;
+
+use crate::plan::{Action, Plan, status_patch};
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";

@@ -6,16 +6,16 @@ use std::time::Duration;
 use client::{
     Caches, Key,
     caches::{Changes, Topic},
-    objects::{Object, Pod},
+    objects::{Object, Pod, seconds},
     requests::Patch,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use stdx::clock::until;
 
 use crate::{
-    driver::{Controller, Turn, until},
+    driver::{Controller, Turn},
     plan::{Action, Plan, precondition},
-    recorder::seconds,
 };
 
 const CONDITION: &str = "DisruptionTarget";

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::census::Census;
-use crate::driver::until;
+use stdx::clock::until;
 
 /// The wait after the first failure; it doubles with each further one, up to the longest.
 const FIRST: SignedDuration = SignedDuration::from_secs(10);

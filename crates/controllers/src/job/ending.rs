@@ -11,7 +11,7 @@ use super::{
     policy::{Verdict, enough},
     status::condition,
 };
-use crate::driver::until;
+use stdx::clock::until;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {

@@ -94,7 +94,7 @@ pub fn written(taint: &Taint) -> Value {
         written["value"] = json!(taint.value);
     }
     if let Some(time) = taint.time_added {
-        written["timeAdded"] = crate::recorder::seconds(time).into();
+        written["timeAdded"] = client::objects::seconds(time).into();
     }
     written
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use client::objects::Node;
 use jiff::Timestamp;
-
-use crate::driver::until;
+use stdx::clock::until;
 
 /// A node every ten seconds.
 const TURN: Duration = Duration::from_secs(10);

@@ -23,6 +23,7 @@ use client::{
     caches::Topic,
     requests::{DeleteOptions, Patch},
 };
+use controllers::driver::outlive;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -137,14 +138,14 @@ impl Cluster {
         let requests = Requests::new(admin(), "test");
         let mut tasks = JoinSet::new();
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
-        keep(&mut tasks, followers);
+        tasks.spawn(outlive(followers));
         caches.synced(Topic::ALL).await;
         let observer = Observer::start(&requests, &mut tasks).await;
         let network = Arc::new(Network::new(setup.faults.clone(), Arc::clone(&random)));
         if setup.nodes > 0 {
             let config = fakenodes::Config { count: setup.nodes, ..fakenodes::Config::default() };
             let nodes = fakenodes::start(Requests::new(admin(), "fake-nodes"), config, Arc::clone(&clock));
-            keep(&mut tasks, nodes.await.unwrap());
+            tasks.spawn(outlive(nodes.await.unwrap()));
         }
         let control = Arc::new(Control {
             network,
@@ -197,20 +198,25 @@ impl Cluster {
 
     /// Returns once `holds`, which is asked again after every change.
     pub async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        let news = Arc::new(Notify::new());
-        let subscriptions: Vec<_> = Topic::ALL.iter().map(|topic| self.caches.subscribe(*topic, &news)).collect();
-        let wait = async {
-            while !holds(&self.caches) {
-                for subscription in &subscriptions {
-                    subscription.changes();
-                }
-                news.notified().await;
-            }
-        };
-        if timeout(PATIENCE, wait).await.is_err() {
+        if !come_about(&self.caches, PATIENCE, holds).await {
             panic!("{what} did not come about;{}", self.observer.summary());
         }
     }
+}
+
+/// Whether `holds`, which is asked again after every change, before patience is lost.
+pub async fn come_about(caches: &Caches, patience: Duration, holds: impl Fn(&Caches) -> bool) -> bool {
+    let news = Arc::new(Notify::new());
+    let subscriptions: Vec<_> = Topic::ALL.iter().map(|topic| caches.subscribe(*topic, &news)).collect();
+    let wait = async {
+        while !holds(caches) {
+            for subscription in &subscriptions {
+                subscription.changes();
+            }
+            news.notified().await;
+        }
+    };
+    timeout(patience, wait).await.is_ok()
 }
 
 fn parse_key(key: &str) -> Key {
@@ -225,9 +231,9 @@ impl Control {
             let connect = |account: &str| self.network.connect(&self.running, User::controller(account));
             let mut parts = JoinSet::new();
             let (caches, followers) = Caches::start(&Requests::new(connect("caches"), "caches"), Topic::ALL);
-            keep(&mut parts, followers);
-            keep(&mut parts, controllers::start(&caches, &connect, (&self.clock, &random)));
-            keep(&mut parts, scheduler::start(connect("scheduler"), &caches, (&self.clock, &random)));
+            parts.spawn(outlive(followers));
+            parts.spawn(outlive(controllers::start(&caches, &connect, (&self.clock, &random))));
+            parts.spawn(outlive(scheduler::start(connect("scheduler"), &caches, (&self.clock, &random))));
             tokio::select! {
                 biased;
                 () = self.crash.notified() => {}
@@ -241,17 +247,6 @@ impl Control {
             sleep(Duration::from_millis(self.random.below(5_000))).await;
         }
     }
-}
-
-/// Takes the tasks of one set over into another, and their panics with them.
-fn keep(tasks: &mut JoinSet<()>, mut others: JoinSet<()>) {
-    tasks.spawn(async move {
-        while let Some(ended) = others.join_next().await {
-            if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    });
 }
 
 /// Keys cost more than the rest of a cluster: all simulations of a process share theirs.
