@@ -12,16 +12,14 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    future, mem,
+    future,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use api::quota::{Amounts, Counted, exceeded, increase};
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stdx::Clock;
@@ -31,8 +29,6 @@ use counts::{CountError, Counts};
 
 /// The topic of quotas.
 pub const QUOTAS: &str = "resourcequotas";
-/// By then a commit has come to an end, whoever asked for it.
-const COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// The usage of all quotas of a server.
 pub struct Usage {
@@ -58,7 +54,6 @@ struct Promise {
     usage: Amounts,
     /// The keys of the quotas that count it.
     quotas: Vec<Arc<str>>,
-    until: Timestamp,
 }
 
 /// How far a decision has come.
@@ -113,7 +108,7 @@ impl Usage {
         let now = self.clock.now();
         // The promises first: a write whose promise is gone by now is in the store by the time that is followed. One
         // that is stored meanwhile is seen twice and, by its key, counted once.
-        let promised = namespace.promised(now);
+        let promised = namespace.promised.lock().clone();
         after(Step::Promised).await;
         let followed = counts.follow(&self.store, write.namespace, Some(write.topic), now.as_second()).await;
         followed.map_err(|error| error.to_string())?;
@@ -125,10 +120,9 @@ impl Usage {
         }
         let usage = Counted::at(write.topic).usage(write.new, now.as_second());
         let number = self.promises.fetch_add(1, Ordering::Relaxed);
-        let until = now.checked_add(COMMIT_TIME).unwrap_or(Timestamp::MAX);
-        namespace.promised.lock().push(Arc::new(Promise { number, key, usage, quotas, until }));
+        namespace.promised.lock().push(Arc::new(Promise { number, key, usage, quotas }));
         drop(counts);
-        Ok(Some(Reservation { namespace, number, is_under_way: false }))
+        Ok(Some(Reservation { namespace, number }))
     }
 
     /// What the quotas of a namespace should say, and the second at which that may change by itself.
@@ -155,15 +149,6 @@ impl Usage {
             Some(namespace) => Arc::clone(namespace),
             None => Arc::clone(namespaces.entry(name.into()).or_default()),
         }
-    }
-}
-
-impl Namespace {
-    /// What is promised now.
-    fn promised(&self, now: Timestamp) -> Vec<Arc<Promise>> {
-        let mut promised = self.promised.lock();
-        promised.retain(|promise| promise.until > now);
-        promised.clone()
     }
 }
 
@@ -201,30 +186,16 @@ fn decide(
     Ok(quotas)
 }
 
-/// Room for one write that was allowed. Given back when it is dropped.
+/// Room for one write that was allowed. Given back when it is dropped, which is to be once the write has ended: what
+/// was stored can be seen by then.
 #[derive(Debug)]
 pub struct Reservation {
     namespace: Arc<Namespace>,
     number: u64,
-    is_under_way: bool,
-}
-
-impl Reservation {
-    /// Carries out the write. Where nobody waits for its end any more it may still be stored, so it counts on for
-    /// a time.
-    pub async fn spend<R>(&mut self, commit: impl Future<Output = R>) -> R {
-        self.is_under_way = true;
-        let result = commit.await;
-        // What was stored can be seen before its writer knows.
-        self.is_under_way = false;
-        result
-    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !mem::take(&mut self.is_under_way) {
-            self.namespace.promised.lock().retain(|promise| promise.number != self.number);
-        }
+        self.namespace.promised.lock().retain(|promise| promise.number != self.number);
     }
 }

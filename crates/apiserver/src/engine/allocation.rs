@@ -1,5 +1,5 @@
 //! Addresses and node ports of Services: given at admission of the write, so that a Service never exists
-//! without them. What is not free is known to `claims`.
+//! without them. Which ports it is given is decided in `node_ports`, what is not free is known to `claims`.
 
 use std::{net::Ipv4Addr, ops::RangeInclusive, sync::Arc};
 
@@ -13,7 +13,8 @@ use stdx::Random;
 
 use super::{
     Engine, Target, addresses,
-    claims::{Claim, Claims, Taken, items, protocol},
+    claims::{Claim, Claims, Taken, items},
+    node_ports,
     write::refuse,
 };
 
@@ -25,7 +26,7 @@ const STATIC_BAND: u32 = 256;
 pub struct Allocation {
     network: u32,
     prefix: u32,
-    node_ports: RangeInclusive<u16>,
+    pub(super) node_ports: RangeInclusive<u16>,
     claims: Claims,
 }
 
@@ -63,25 +64,6 @@ impl Allocation {
         let address = |offset: u32| Ipv4Addr::from(self.network + offset);
         upper.chain(1..=band).map(address).find(|address| is_free(*address))
     }
-
-    /// Takes the port that is asked for, or says why it cannot be had.
-    fn take_port(&self, asked: i64, protocol: &str, taken: &mut Taken) -> Result<(), String> {
-        let port = u16::try_from(asked).ok().filter(|port| self.node_ports.contains(port)).ok_or_else(|| {
-            let (first, last) = (self.node_ports.start(), self.node_ports.end());
-            format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
-        })?;
-        let is_new = taken.ports.insert((port, protocol.to_owned()));
-        if is_new { Ok(()) } else { Err("provided port is already allocated".to_owned()) }
-    }
-
-    /// Takes a port that is free, from anywhere in the range.
-    fn free_port(&self, protocol: &str, taken: &mut Taken, random: &dyn Random) -> Option<u16> {
-        let first = *self.node_ports.start();
-        let count = u64::from(self.node_ports.end().saturating_sub(first)) + 1;
-        let start = random.below(count);
-        let port = |step: u64| first + u16::try_from((start + step) % count).unwrap_or(0);
-        (0..count).map(port).find(|port| taken.ports.insert((*port, protocol.to_owned())))
-    }
 }
 
 /// Gives a Service what it lacks, and checks what it asks for; `old` is what an update replaces. Other kinds
@@ -111,14 +93,12 @@ pub(super) fn allocate(
         }
     }
     if errors.is_empty() {
-        node_ports(engine, &mut service["spec"], &mut taken, &mut errors);
+        node_ports::allocate(engine, &mut service["spec"], &old["spec"], &mut taken, &mut errors);
     }
     refuse(target, service, &errors)?;
-    if needs_health_check(&service["spec"]) && !needs_health_check(&old["spec"]) {
-        let port = &mut service["spec"]["healthCheckNodePort"];
-        health_check_port(engine, port, &mut taken).map_err(Status::internal)?;
-    }
-    Ok((!dry_run).then(|| claims.claim(target, service)))
+    node_ports::allocate_health_check(engine, &mut service["spec"], &old["spec"], &mut taken)
+        .map_err(Status::internal)?;
+    Ok((!dry_run).then(|| claims.claim(target.key(), service)))
 }
 
 /// Whether nothing but its own list of endpoints is behind a Service.
@@ -210,50 +190,6 @@ fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, er
     };
     let why = format!("failed to allocate IP {asked}: {why}");
     errors.push(FieldError::invalid(&path, spec["clusterIPs"].clone(), why));
-}
-
-fn node_ports(engine: &Engine, spec: &mut Value, taken: &mut Taken, errors: &mut FieldErrors) {
-    let balanced = spec["type"] == "LoadBalancer";
-    let may_ask = balanced || spec["type"] == "NodePort";
-    let needs_ports = may_ask && (!balanced || spec["allocateLoadBalancerNodePorts"] != false);
-    let path = Path::new("spec");
-    let list = path.child("ports");
-    // What is asked for is taken before anything is given.
-    for (index, port) in items(&spec["ports"]).enumerate().filter(|_| may_ask) {
-        let Some(asked) = asked(&port["nodePort"]) else { continue };
-        if let Err(why) = engine.allocation.take_port(asked, &protocol(port), taken) {
-            let path = list.index(index);
-            errors.push(FieldError::invalid(&path.child("nodePort"), asked, why));
-        }
-    }
-    let lacking = |port: &&mut Value| needs_ports && asked(&port["nodePort"]).is_none();
-    for port in spec["ports"].as_array_mut().into_iter().flatten().filter(lacking) {
-        match engine.allocation.free_port(&protocol(port), taken, &*engine.random) {
-            Some(given) => port["nodePort"] = given.into(),
-            None => errors.push(FieldError::internal(&list, "failed to allocate a nodePort: range is full")),
-        }
-    }
-}
-
-fn needs_health_check(spec: &Value) -> bool {
-    spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
-}
-
-/// Only where a Service begins to need one: afterwards it may not change.
-fn health_check_port(engine: &Engine, port: &mut Value, taken: &mut Taken) -> Result<(), String> {
-    let allocation = &engine.allocation;
-    if let Some(asked) = asked(port) {
-        let refused = |why| format!("failed to allocate requested HealthCheck NodePort {asked}: {why}");
-        return allocation.take_port(asked, "TCP", taken).map_err(refused);
-    }
-    let full = || "failed to allocate a HealthCheck NodePort 0: range is full".to_owned();
-    *port = allocation.free_port("TCP", taken, &*engine.random).ok_or_else(full)?.into();
-    Ok(())
-}
-
-/// The number a client asks for, whether it is a port or not.
-fn asked(port: &Value) -> Option<i64> {
-    port.as_i64().filter(|port| *port != 0)
 }
 
 #[cfg(test)]

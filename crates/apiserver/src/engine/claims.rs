@@ -6,25 +6,22 @@ use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
-use store::{CommitError, Committed, Store, Transaction};
 
-use super::{Engine, Target};
+use super::{Engine, Target, node_ports};
 use crate::cluster::Cluster;
 
 /// What one or more Services have.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub addresses: HashSet<Ipv4Addr>,
-    /// With the protocol: one number may serve TCP and UDP.
-    pub ports: HashSet<(u16, String)>,
+    pub ports: HashSet<u16>,
 }
 
 impl Taken {
     fn add(&mut self, service: &Value) {
         let spec = &service["spec"];
         self.addresses.extend(items(&spec["clusterIPs"]).filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()));
-        self.ports.extend(items(&spec["ports"]).filter_map(|port| Some((number(&port["nodePort"])?, protocol(port)))));
-        self.ports.extend(number(&spec["healthCheckNodePort"]).map(|port| (port, "TCP".to_owned())));
+        self.ports.extend(node_ports::of(spec).chain(node_ports::number(&spec["healthCheckNodePort"])));
     }
 }
 
@@ -46,7 +43,7 @@ struct Entry {
     taken: Taken,
 }
 
-/// Keeps what a write was given, until it is done.
+/// Keeps what a write was given, until the last hold on it is gone.
 #[derive(Debug)]
 pub(super) struct Claim {
     book: Arc<Mutex<Book>>,
@@ -77,32 +74,18 @@ impl OpenClaims<'_> {
         }
         for entry in self.book.entries.iter().filter(|entry| entry.owner != owner) {
             taken.addresses.extend(&entry.taken.addresses);
-            taken.ports.extend(entry.taken.ports.iter().cloned());
+            taken.ports.extend(&entry.taken.ports);
         }
         taken
     }
 
-    pub fn claim(mut self, target: &Target, service: &Value) -> Arc<Claim> {
+    pub fn claim(mut self, owner: String, service: &Value) -> Arc<Claim> {
         let mut taken = Taken::default();
         taken.add(service);
         self.book.last += 1;
         let number = self.book.last;
-        self.book.entries.push(Entry { number, owner: target.key(), taken });
+        self.book.entries.push(Entry { number, owner, taken });
         Arc::new(Claim { book: Arc::clone(&self.claims.0), number })
-    }
-}
-
-impl Claim {
-    /// Carries out the write. The claim stands until its end, even where nobody waits for that any more: such a
-    /// write may still be stored.
-    pub async fn commit(self: Arc<Self>, store: Store, transaction: Transaction) -> Result<Committed, CommitError> {
-        let write = tokio::spawn(async move {
-            let result = store.commit(transaction).await;
-            // What was stored can be seen before its claim is given up.
-            drop(self);
-            result
-        });
-        write.await.unwrap_or(Err(CommitError::Closed))
     }
 }
 
@@ -114,14 +97,6 @@ impl Drop for Claim {
 
 pub(super) fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
-}
-
-fn number(port: &Value) -> Option<u16> {
-    port.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
-}
-
-pub(super) fn protocol(port: &Value) -> String {
-    port["protocol"].as_str().unwrap_or("TCP").to_owned()
 }
 
 #[cfg(test)]

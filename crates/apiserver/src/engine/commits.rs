@@ -7,7 +7,10 @@ use store::{CommitError, Committed, Transaction};
 use tokio::time::Instant;
 
 use super::{Engine, claims::Claim};
-use crate::metrics::{histogram::Histogram, labelled::Labelled};
+use crate::{
+    metrics::{histogram::Histogram, labelled::Labelled},
+    quota::Reservation,
+};
 
 /// Upper bounds in seconds.
 const SECONDS: [f64; 23] = [
@@ -32,6 +35,33 @@ impl Commits {
     }
 }
 
+/// What was given to a write. It is held until the last of its clones is gone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Holds {
+    /// Its addresses and ports.
+    pub claim: Option<Arc<Claim>>,
+    /// Its room in the quotas.
+    pub reservation: Option<Arc<Reservation>>,
+}
+
+impl Holds {
+    /// Carries out the write. What it was given is held until its end, even where nobody waits for that any more:
+    /// such a write may still be stored. `None` where it was cut off.
+    async fn through<T: Send + 'static>(self, write: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let write = tokio::spawn(async move {
+            let result = write.await;
+            // What was stored can be seen before this is given up.
+            drop(self);
+            result
+        });
+        write.await.ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.claim.is_none() && self.reservation.is_none()
+    }
+}
+
 impl Engine {
     /// Commits what an `operation` (`create`, `update`, `delete`) on a resource comes to.
     pub(super) async fn commit(
@@ -39,24 +69,43 @@ impl Engine {
         operation: &str,
         resource: &Resource,
         transaction: Transaction,
-    ) -> Result<Committed, CommitError> {
-        self.commit_claimed(operation, resource, transaction, None).await
-    }
-
-    /// The same for what was given addresses and ports.
-    pub(super) async fn commit_claimed(
-        &self,
-        operation: &str,
-        resource: &Resource,
-        transaction: Transaction,
-        claim: Option<&Arc<Claim>>,
+        holds: &Holds,
     ) -> Result<Committed, CommitError> {
         let started = Instant::now();
-        let result = match claim {
-            Some(claim) => Arc::clone(claim).commit(self.store.clone(), transaction).await,
-            None => self.store.commit(transaction).await,
+        let result = if holds.is_empty() {
+            self.store.commit(transaction).await
+        } else {
+            let store = self.store.clone();
+            let write = async move { store.commit(transaction).await };
+            holds.clone().through(write).await.unwrap_or(Err(CommitError::Closed))
         };
         self.commits.observe(operation, resource, started.elapsed());
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::engine::claims::Claims;
+
+    #[tokio::test]
+    async fn what_a_write_was_given_is_held_until_it_has_ended() {
+        let claim = Claims::default().open().claim("services/default/web".to_owned(), &Value::Null);
+        let standing = Arc::downgrade(&claim);
+        let holds = Holds { claim: Some(claim), reservation: None };
+        let (end, ended) = oneshot::channel::<()>();
+        let client = tokio::spawn(holds.through(ended));
+        tokio::task::yield_now().await;
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert!(standing.upgrade().is_some(), "nobody waits for it, and it may still be stored");
+        end.send(()).unwrap();
+        while standing.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use store::{CommitError, Durability};
 
 use super::{
-    Caller, Engine, Target, Written, addresses, document_of,
+    Caller, Engine, Target, Written, addresses,
+    commits::Holds,
+    document_of,
     options::ListOptions,
     write::{commit_error, replacement},
 };
@@ -169,7 +171,7 @@ impl Engine {
             if gone {
                 addresses::accompany(self, target, &old, &Value::Null, &mut transaction)?;
             }
-            match self.commit("delete", &target.resource, transaction).await {
+            match self.commit("delete", &target.resource, transaction, &Holds::default()).await {
                 Ok(committed) => {
                     let written = Written::saved(&committed, false);
                     return Ok(if gone { Deleted::Gone(written) } else { Deleted::Pending(written) });

@@ -16,6 +16,7 @@ mod eviction;
 pub mod list;
 pub mod metadata;
 mod namespaces;
+mod node_ports;
 pub mod object;
 pub mod options;
 pub mod patch;

@@ -4,14 +4,14 @@
 //! kind's strategy has its say, then everything is validated, then validating admission is asked.
 //! A dry run takes the same path and stops before the commit.
 
-use api::{field::FieldErrors, metadata as object_meta, resource::Resource, status::Status};
+use api::{field::FieldErrors, metadata as object_meta, status::Status};
 use serde_json::Value;
 use std::sync::Arc;
-use store::{CommitError, Committed, Durability, Entry, Expect, Operation, Template, Transaction};
+use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transaction};
 
 use super::{
     Caller, Engine, Target, Written, addresses, allocation,
-    claims::Claim,
+    commits::Holds,
     custom, decode, delete, document_of, metadata, namespaces, object,
     patch::{Change, Changed},
     special, versions,
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     admission::{self, draft::Draft},
     authz, identity,
-    quota::Reservation,
 };
 
 /// How often an unconditional write is tried again after another writer was faster.
@@ -30,8 +29,7 @@ const CREATE_TRIES: usize = 8;
 /// An update that is ready to be committed.
 struct Prepared {
     document: Value,
-    claim: Option<Arc<Claim>>,
-    reservation: Option<Reservation>,
+    holds: Holds,
 }
 
 impl Engine {
@@ -108,7 +106,8 @@ impl Engine {
         caller.warnings.extend(told);
         let mut request = self.admission_request(operation, target, caller, document, &Value::Null);
         self.admission.validate(&mut request, self).await?;
-        let (document, mut reservation) = (request.object.into_inner(), request.reservation);
+        let document = request.object.into_inner();
+        let holds = Holds { claim, reservation: request.reservation.map(Arc::new) };
         if caller.dry_run {
             return Ok(Some(Written::unsaved(document, true)));
         }
@@ -125,8 +124,7 @@ impl Engine {
                 durability: Durability::Durable,
             };
             extend(&mut transaction, beside.clone());
-            let operation = ("create", &*target.resource);
-            match self.commit_reserved(operation, transaction, claim.as_ref(), reservation.as_mut()).await {
+            match self.commit("create", &target.resource, transaction, &holds).await {
                 Ok(committed) => return Ok(Some(Written::saved(&committed, true))),
                 Err(CommitError::Conflict { key: other, .. }) if other == key => {
                     return Err(Status::already_exists(target.subject()));
@@ -161,7 +159,7 @@ impl Engine {
             let Changed { document: new, conditional } = change.apply(self, target, caller, &old)?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
-            let Some(Prepared { document, claim, mut reservation }) = prepared else {
+            let Some(Prepared { document, holds }) = prepared else {
                 return Ok(Written::unchanged(entry));
             };
             if caller.dry_run {
@@ -174,8 +172,7 @@ impl Engine {
             addresses::accompany(self, target, &old, left, &mut beside)?;
             let mut transaction = replacement(&entry, self.encode(target, document), last, durability);
             extend(&mut transaction, beside);
-            let operation = ("update", &*target.resource);
-            match self.commit_reserved(operation, transaction, claim.as_ref(), reservation.as_mut()).await {
+            match self.commit("update", &target.resource, transaction, &holds).await {
                 Ok(committed) => return Ok(Written::saved(&committed, false)),
                 Err(CommitError::Conflict { .. }) if conditional => return Err(Status::modified(target.subject())),
                 Err(CommitError::Conflict { .. }) => {}
@@ -245,18 +242,19 @@ impl Engine {
             custom.validate(new, Some(old), &mut errors);
         }
         refuse(target, new, &errors)?;
-        let (mut document, mut reservation) = (std::mem::take(new), None);
+        let (mut document, mut holds) = (std::mem::take(new), Holds { claim, reservation: None });
         if change.asks_admission() {
             caller.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
             // Also about what changes nothing: who watches over writes by a webhook hears of each.
             let mut request = self.admission_request(operation, target, caller, document, old);
             self.admission.validate(&mut request, self).await?;
-            (document, reservation) = (request.object.into_inner(), request.reservation);
+            document = request.object.into_inner();
+            holds.reservation = request.reservation.map(Arc::new);
         }
         if document == *old {
             return Ok(None);
         }
-        Ok(Some(Prepared { document, claim, reservation }))
+        Ok(Some(Prepared { document, holds }))
     }
 
     /// The document as admission wants it, in canonical form. What it says about the object's identity is still to
@@ -278,21 +276,6 @@ impl Engine {
             metadata::keep_readable_owners(owners.as_ref(), &mut draft, &caller.warnings);
         }
         Ok(draft)
-    }
-
-    /// What is claimed and reserved for the write counts at least until it is done.
-    async fn commit_reserved(
-        &self,
-        (operation, resource): (&'static str, &Resource),
-        transaction: Transaction,
-        claim: Option<&Arc<Claim>>,
-        reservation: Option<&mut Reservation>,
-    ) -> Result<Committed, CommitError> {
-        let commit = self.commit_claimed(operation, resource, transaction, claim);
-        match reservation {
-            Some(reservation) => reservation.spend(commit).await,
-            None => commit.await,
-        }
     }
 
     pub(super) fn admission_request<'a>(

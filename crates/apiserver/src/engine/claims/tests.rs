@@ -221,3 +221,37 @@ async fn what_is_no_node_port_is_refused() {
     let web = create(&engine, "", "services", service("web", local(0)), false).await.unwrap();
     assert!((30_000..=32_767).contains(&web["spec"]["healthCheckNodePort"].as_i64().unwrap()));
 }
+
+/// One node port serves all protocols, and belongs to one Service.
+#[tokio::test]
+async fn node_ports_are_given_by_number() {
+    let engine = engine(Vec::new()).await;
+    let port = |name: &str, number: i64, protocol: &str, node_port: i64| json!({"name": name, "port": number, "protocol": protocol, "nodePort": node_port});
+    let of = |ports: &[Value]| json!({"type": "NodePort", "ports": ports});
+    let given = |service: &Value| -> Vec<i64> {
+        service["spec"]["ports"].as_array().unwrap().iter().map(|port| port["nodePort"].as_i64().unwrap()).collect()
+    };
+    let new = async |name: &str, ports: &[Value]| {
+        create(&engine, "", "services", service(name, of(ports)), false).await.map_err(|status| status.message)
+    };
+    // Asked for by one, by none, and by another of another number.
+    let dns = given(&new("dns", &[port("u", 53, "UDP", 0), port("t", 53, "TCP", 30_053)]).await.unwrap());
+    assert_eq!(dns, [30_053, 30_053]);
+    let mixed = [port("u", 53, "UDP", 0), port("t", 53, "TCP", 0), port("w", 80, "TCP", 0)];
+    let mixed = given(&new("mixed", &mixed).await.unwrap());
+    assert!(mixed[0] == mixed[1] && mixed[1] != mixed[2], "{mixed:?}");
+    let apart = [port("u", 53, "UDP", 30_060), port("t", 53, "TCP", 30_061), port("s", 53, "SCTP", 0)];
+    assert_eq!(given(&new("apart", &apart).await.unwrap()), [30_060, 30_061, 30_060]);
+    let why = |index: usize, port: i64| {
+        format!("spec.ports[{index}].nodePort: Invalid value: {port}: provided port is already allocated")
+    };
+    let both = new("both", &[port("u", 53, "UDP", 30_070), port("t", 54, "TCP", 30_070)]).await.unwrap_err();
+    assert!(both.ends_with(&why(1, 30_070)), "{both}");
+    let other = new("other", &[port("u", 53, "UDP", 30_053)]).await.unwrap_err();
+    assert!(other.ends_with(&why(0, 30_053)), "whatever the protocol: {other}");
+
+    // A change keeps what is there; what comes to it is given a number of its own.
+    let changed = [port("u", 53, "UDP", 30_053), port("t", 54, "TCP", 30_053), port("s", 53, "SCTP", 0)];
+    let changed = given(&replace(&engine, "services", service("dns", of(&changed))).await.unwrap());
+    assert!(changed[..2] == [30_053, 30_053] && changed[2] != 30_053, "{changed:?}");
+}
