@@ -1,11 +1,12 @@
 //! The audit log: one line of JSON for each finished request (audit.k8s.io/v1 `Event`, level Metadata).
 //!
 //! Lines go through a bounded queue to a writer of their own. A full queue makes requests wait, and a
-//! failing disk is said in the server's log: a gap is never silent.
+//! failing disk is said in the server's log, once for each time it fails: a gap is never silent.
 
 use std::{
     fs::{File, Metadata},
     io::Write,
+    mem,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -76,27 +77,55 @@ pub struct Record {
 }
 
 /// A file that is appended to under one name: one that was renamed or removed, as logs are rotated, is followed by a
-/// new one.
+/// new one. As long as no new one can be made, the old one is appended to.
 struct Log {
     path: PathBuf,
     file: File,
+    trouble: Trouble,
+}
+
+/// What keeps the log from being as it should. It is told where it begins and ends, not for each line.
+#[derive(Debug, Default, PartialEq)]
+struct Trouble {
+    /// Nothing can be made under the log's name.
+    is_away: bool,
+    /// Lines that could not be written since the last that could.
+    missing: u64,
 }
 
 impl Log {
     fn open(path: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { file: Self::at(&path)?, path })
+        Ok(Self { file: Self::at(&path)?, path, trouble: Trouble::default() })
     }
 
     fn at(path: &Path) -> std::io::Result<File> {
         File::options().create(true).append(true).open(path)
     }
 
-    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+    /// Appends a line; returns what is to be told of that.
+    fn append(&mut self, line: &[u8]) -> Option<String> {
+        let moved = self.follow().err().filter(|_| !mem::replace(&mut self.trouble.is_away, true));
+        let moved = moved.map(|error| format!("cannot be opened, the file that was there is written on: {error}"));
+        match self.file.write_all(line) {
+            Err(error) => {
+                self.trouble.missing += 1;
+                (self.trouble.missing == 1).then(|| format!("cannot be written, requests are missing there: {error}"))
+            }
+            Ok(()) => match mem::take(&mut self.trouble.missing) {
+                0 => moved,
+                missing => Some(format!("is written again, {missing} requests are missing there")),
+            },
+        }
+    }
+
+    /// Has the file that is under the log's name.
+    fn follow(&mut self) -> std::io::Result<()> {
         let identity = |file: Metadata| (file.dev(), file.ino());
         if std::fs::metadata(&self.path).map(identity).ok() != self.file.metadata().map(identity).ok() {
             self.file = Self::at(&self.path)?;
         }
-        self.file.write_all(line)
+        self.trouble.is_away = false;
+        Ok(())
     }
 }
 
@@ -117,8 +146,8 @@ impl Audit {
         thread::Builder::new().name("audit".into()).spawn(move || {
             for mut line in receiver {
                 line.push('\n');
-                if let Err(error) = log.append(line.as_bytes()) {
-                    tracing::error!(path = %log.path.display(), %error, "the audit log cannot be written; a request is missing there");
+                if let Some(told) = log.append(line.as_bytes()) {
+                    tracing::error!("the audit log {} {told}", log.path.display());
                 }
             }
         })?;
@@ -239,13 +268,51 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, old) = (directory.path().join("audit.log"), directory.path().join("audit.log.1"));
         let mut log = Log::open(path.clone()).unwrap();
-        log.append(b"one\n").unwrap();
+        let mut append = |line: &[u8]| assert_eq!(log.append(line), None);
+        append(b"one\n");
         std::fs::rename(&path, &old).unwrap();
-        log.append(b"two\n").unwrap();
-        log.append(b"three\n").unwrap();
+        append(b"two\n");
+        append(b"three\n");
         std::fs::remove_file(&path).unwrap();
-        log.append(b"four\n").unwrap();
+        append(b"four\n");
         let read = |path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&old), read(&path)), ("one\n".to_owned(), "four\n".to_owned()));
+    }
+    #[test]
+    fn no_line_is_lost_while_the_directory_is_away_and_that_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let (there, away) = (root.path().join("logs"), root.path().join("moved"));
+        std::fs::create_dir(&there).unwrap();
+        let mut log = Log::open(there.join("audit.log")).unwrap();
+        let read = |directory: &Path| std::fs::read_to_string(directory.join("audit.log")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(log.append(b"there\n"), None);
+            std::fs::rename(&there, &away).unwrap();
+            let told = log.append(b"away\n").unwrap();
+            assert!(told.starts_with("cannot be opened, the file that was there is written on: "), "{told}");
+            assert_eq!(log.append(b"away\n"), None);
+            std::fs::rename(&away, &there).unwrap();
+        }
+        assert_eq!(log.append(b"back\n"), None);
+        assert_eq!(read(&there), "there\naway\naway\nthere\naway\naway\nback\n");
+        std::fs::rename(&there, &away).unwrap();
+        std::fs::create_dir(&there).unwrap();
+        assert_eq!(log.append(b"anew\n"), None);
+        assert_eq!(read(&there), "anew\n");
+    }
+
+    #[test]
+    fn what_is_missing_is_told_where_that_begins_and_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("audit.log");
+        let mut log = Log::open(path.clone()).unwrap();
+        // Nothing can be written through this one.
+        log.file = File::open(&path).unwrap();
+        assert!(log.append(b"lost\n").unwrap().starts_with("cannot be written, requests are missing there: "));
+        assert_eq!(log.append(b"lost\n"), None);
+        log.file = Log::at(&path).unwrap();
+        let told = log.append(b"kept\n");
+        assert_eq!(told.as_deref(), Some("is written again, 2 requests are missing there"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept\n");
     }
 }
