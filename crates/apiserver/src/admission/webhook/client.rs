@@ -14,7 +14,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore,
+    CertificateError, ClientConfig, OtherError, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::net::TcpStream;
@@ -167,7 +167,16 @@ fn describe_io(error: &io::Error) -> String {
     }
 }
 
-fn describe_tls(error: &rustls::Error) -> String {
+/// What the TLS library has only names for.
+const OTHERS: [(&str, &str); 4] = [
+    // Whatever else it holds against an authority that nobody knows.
+    ("CaUsedAsEndEntity", "certificate signed by unknown authority"),
+    ("EndEntityUsedAsCa", "certificate signed by unknown authority"),
+    ("NameConstraintViolation", "certificate is not authorized to sign for this name"),
+    ("PathLenConstraintViolated", "too many intermediates for path length constraint"),
+];
+
+pub(super) fn describe_tls(error: &rustls::Error) -> String {
     let problem = match error {
         rustls::Error::InvalidCertificate(problem) => problem,
         other => return format!("tls: {other}"),
@@ -177,9 +186,10 @@ fn describe_tls(error: &rustls::Error) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "certificate signed by unknown authority".to_owned()
         }
-        CertificateError::Expired | CertificateError::NotValidYet => {
-            "certificate has expired or is not yet valid".to_owned()
-        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid".to_owned(),
         CertificateError::NotValidForName => "certificate is not valid for the requested name".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
@@ -188,6 +198,16 @@ fn describe_tls(error: &rustls::Error) -> String {
                 .map(|name| name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name))
                 .collect();
             format!("certificate is valid for {}, not {expected}", names.join(", "))
+        }
+        CertificateError::BadEncoding => "malformed certificate".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate specifies an incompatible key usage".to_owned()
+        }
+        CertificateError::UnhandledCriticalExtension => "unhandled critical extension".to_owned(),
+        CertificateError::Other(OtherError(error)) => {
+            let error = error.to_string();
+            let known = OTHERS.iter().find(|(name, _)| *name == error);
+            known.map_or(error, |(_, words)| (*words).to_owned())
         }
         other => other.to_string(),
     };
@@ -220,7 +240,10 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.map_err(|error| format!("unable to load root certificates: {error}"))?;
     if certificates.is_empty() {
-        return Err("unable to load root certificates: no valid certificate data seen".to_owned());
+        let is_pem = pem.windows(11).any(|part| part == b"-----BEGIN ");
+        let why =
+            if is_pem { "no valid certificate authority data seen" } else { "unable to parse bytes as PEM block" };
+        return Err(format!("unable to load root certificates: {why}"));
     }
     Ok(certificates)
 }

@@ -398,7 +398,7 @@ fn apply(
         |error: String| Problem::Failed(format!("received undecodable patch in webhook response: {error}"));
     let decoded = document::decode(patch, Encoding::Json, MAX_PATCH_BYTES);
     let decoded = decoded.map_err(|error| undecodable(error.to_string()))?;
-    if decoded.value.as_array().is_some_and(Vec::is_empty) {
+    if decoded.value.is_null() || decoded.value.as_array().is_some_and(Vec::is_empty) {
         return Ok(false);
     }
     let patch = Patch::parse(decoded.value).map_err(|error| undecodable(error.to_string()))?;

@@ -389,6 +389,17 @@ async fn patches_change_the_object_in_order() {
 }
 
 #[tokio::test]
+async fn patches_without_operations_change_nothing() {
+    for none in [json!([]), Value::Null] {
+        let hook = Hook::start(move |_| (200, patch(none.clone()))).await;
+        let map = map(json!({}));
+        let before = (*map.request().object).clone();
+        let found = mutate(&configured(MUTATING, &[hook.webhook(json!({}))]), Chain::default(), map).await;
+        assert_eq!(found, Ok(before));
+    }
+}
+
+#[tokio::test]
 async fn patches_that_make_no_object_are_refused() {
     let check = async |response: Value, expect: &str| {
         let hook = Hook::start(move |_| (200, response.clone())).await;

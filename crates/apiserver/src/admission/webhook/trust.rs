@@ -95,7 +95,7 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Er
 mod tests {
     use rustls::pki_types::pem::PemObject;
 
-    use super::*;
+    use super::{super::client::describe_tls, *};
 
     /// What `openssl req -x509 -addext subjectAltName=DNS:localhost` made in 2026 for a hundred years: an authority.
     const SELF_SIGNED: &str = "
@@ -129,6 +129,8 @@ mod tests {
         for (year, expected) in [(2020, CertificateError::NotValidYet), (2200, CertificateError::Expired)] {
             assert_eq!(verify(&named, "localhost", year).unwrap_err(), Error::InvalidCertificate(expected));
         }
-        assert!(verify(&verifier(Vec::new()), "localhost", 2030).is_err());
+        let unknown = verify(&verifier(Vec::new()), "localhost", 2030).unwrap_err();
+        let told = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+        assert_eq!(describe_tls(&unknown), told);
     }
 }
