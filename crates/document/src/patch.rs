@@ -27,7 +27,8 @@ pub enum PatchError {
 }
 
 /// A value as Go's `%v` prints it: `map[name:web ports:[80 443]]`.
-struct Shown<'a>(&'a Value);
+#[derive(Debug)]
+pub struct Shown<'a>(pub &'a Value);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,16 @@
 //! Where in a document one is, and what strict decoding finds there.
 
-use std::fmt::{self, Display};
+use std::{
+    collections::HashSet,
+    fmt::{self, Display},
+};
 
 use crate::Type;
 
-/// Strict decoding reports no more than this many errors, as Kubernetes does.
-const MAX_STRICT_ERRORS: usize = 100;
+/// What is remembered of a document's errors, in number and bytes: they are told in the order of the text, so those
+/// that are told first need not be found first. How many are told is for who tells them.
+const MAX_STRICT_ERRORS: usize = 10_000;
+const MAX_STRICT_BYTES: usize = 1024 * 1024;
 
 /// A list on the stack: descending costs nothing, a string is made only for an error.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +78,11 @@ impl Display for Path<'_> {
 
 /// What strict decoding complains of and other decoding tolerates, each once.
 #[derive(Debug, Default)]
-pub(crate) struct StrictErrors(Vec<String>);
+pub(crate) struct StrictErrors {
+    found: Vec<String>,
+    known: HashSet<String>,
+    bytes: usize,
+}
 
 impl StrictErrors {
     pub fn duplicate(&mut self, path: &Path<'_>) {
@@ -85,15 +94,16 @@ impl StrictErrors {
     }
 
     fn add(&mut self, what: &str, path: &Path<'_>) {
-        if self.0.len() < MAX_STRICT_ERRORS {
+        if self.found.len() < MAX_STRICT_ERRORS && self.bytes < MAX_STRICT_BYTES {
             let error = format!("{what} field {:?}", path.to_string());
-            if !self.0.contains(&error) {
-                self.0.push(error);
+            if self.known.insert(error.clone()) {
+                self.bytes += error.len();
+                self.found.push(error);
             }
         }
     }
 
     pub fn into_vec(self) -> Vec<String> {
-        self.0
+        self.found
     }
 }

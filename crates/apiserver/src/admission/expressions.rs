@@ -133,11 +133,26 @@ pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
         "dryRun": request.dry_run,
         "options": request.options,
     });
+    if let Some(kind) = own_kind(request) {
+        document["kind"] = kind.clone();
+        document["requestKind"] = kind;
+    }
     if !request.subresource.is_empty() {
         document["subResource"] = request.subresource.into();
         document["requestSubResource"] = request.subresource.into();
     }
     document
+}
+
+/// The kind of a subresource's body, where that is another than the resource's (`Scale`, `Eviction`).
+fn own_kind(request: &Request<'_>) -> Option<Json> {
+    let shown = if request.object.is_object() { &*request.object } else { request.old };
+    let (kind, api_version) = (shown["kind"].as_str()?, shown["apiVersion"].as_str()?);
+    if request.subresource.is_empty() || kind == &*request.resource.kind {
+        return None;
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    Some(json!({"group": group, "version": version, "kind": kind}))
 }
 
 /// What the variables of one request are made from.

@@ -154,10 +154,10 @@ pub fn is_namespace(resource: &Resource) -> bool {
     resource.group.is_empty() && &*resource.plural == "namespaces"
 }
 
-/// An object as another version shows it.
+/// An object as another version shows it. The body of a subresource that is of a kind of its own stays as it is.
 pub fn in_version(object: &Value, from: &Resource, to: &Resource) -> Value {
     let mut object = object.clone();
-    if object.is_object() {
+    if object.is_object() && (object["kind"].is_null() || object["kind"] == *from.kind) {
         if let Some(conversion) = &from.storage.conversion {
             (conversion.to_storage)(&mut object);
         }

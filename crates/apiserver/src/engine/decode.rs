@@ -17,6 +17,9 @@ use super::{
 };
 use crate::http::upload::MAX_BODY_BYTES;
 
+/// More unknown and duplicate fields than these are not told, as in Kubernetes.
+const MAX_COMPLAINTS: usize = 100;
+
 /// A document ready for the engine, and what its sender should know.
 #[derive(Debug)]
 pub struct Decoded {
@@ -235,7 +238,8 @@ fn default(resource: &Resource, document: &mut Value) {
 }
 
 /// What `fieldValidation` makes of unknown and duplicate fields: an error, warnings, or nothing.
-fn judge(strict: Vec<String>, validation: FieldValidation) -> Result<Vec<String>, String> {
+pub fn judge(mut strict: Vec<String>, validation: FieldValidation) -> Result<Vec<String>, String> {
+    strict.truncate(MAX_COMPLAINTS);
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(strict.into_iter().flat_map(each).collect()),
@@ -252,22 +256,13 @@ fn each(strict: String) -> Vec<String> {
     }
 }
 
-/// [`judge`] for duplicates found in a patch, before there is a document to speak of.
-pub fn judge_patch(strict: Vec<String>, validation: FieldValidation) -> Result<Vec<String>, Status> {
-    judge(strict, validation).map_err(Status::bad_request)
-}
-
 /// Brings a document that the server itself put together into canonical form.
 pub fn complete(resource: &Resource, document: &mut Value) -> Result<(), Status> {
     finish(resource, document, Vec::new(), FieldValidation::Ignore, None).map(|_| ())
 }
 
-/// The same after a patch, whose mistakes are its sender's; returns warnings.
-pub fn complete_patched(
-    target: &Target,
-    document: &mut Value,
-    validation: FieldValidation,
-) -> Result<Vec<String>, Status> {
+/// The same after a patch, whose mistakes are its sender's; returns what strict field validation complains of.
+pub fn complete_patched(target: &Target, document: &mut Value) -> Result<Vec<String>, Status> {
     let resource = &target.resource;
     if !document.is_object() {
         return Err(Status::bad_request("the patch does not leave an object"));
@@ -287,12 +282,9 @@ pub fn complete_patched(
         let error = api::field::FieldError::invalid(&path, "", detail);
         Status::invalid(Subject { group: &resource.group, resource: &resource.kind, name }, &vec![error])
     };
-    let strict = typed(resource, document).map_err(&as_error)?;
+    let strict = typed(resource, document).map_err(as_error)?;
     default(resource, document);
-    judge(strict, validation).map_err(|strict| match validation {
-        FieldValidation::Strict => Status::bad_request(strict),
-        _ => as_error(strict),
-    })
+    Ok(strict)
 }
 
 /// Brings a document that was stored under another schema up to this one. What no longer fits stays as it

@@ -9,6 +9,7 @@ pub mod allocation;
 pub mod cache;
 mod claims;
 pub mod commits;
+mod connect;
 mod custom;
 pub mod decode;
 pub mod delete;

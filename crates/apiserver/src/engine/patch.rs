@@ -7,12 +7,12 @@ use api::{
 use document::{
     Type,
     apply::{self, ApplyError},
-    patch::{PatchError, json as json_patch, merge, strategic},
+    patch::{PatchError, Shown, json as json_patch, merge, strategic},
 };
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
-use super::{Caller, Engine, FieldValidation, Target, decode, metadata, write::remove};
+use super::{Caller, Engine, FieldValidation, Target, decode, metadata, scale::Scaling, write::remove};
 use crate::http::query::Query;
 
 /// What an update does to the document it finds.
@@ -22,22 +22,22 @@ pub enum Change<'a> {
     Patch(&'a Patch),
     /// The server's own: a subresource's effect on its object.
     Edit(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
-    /// The same, and the new document says already who owns what.
-    Owned(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+    /// By a scale, which is what admission is asked about. The new document says already who owns what.
+    Scale(&'a Scaling<'a>),
     /// What a request of another kind (a binding, an eviction) does to its object: admission has been asked about
     /// that request, and nobody owns the outcome.
     Effect(&'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
 }
 
-/// A patch as it came.
+/// A patch as it came, with what strict field validation complains of in its text.
 #[derive(Debug)]
 pub enum Patch {
     /// RFC 6902.
-    Json(json_patch::Patch),
+    Json { operations: json_patch::Patch, complaints: Vec<String> },
     /// RFC 7386.
-    Merge(Value),
+    Merge { patch: Value, complaints: Vec<String> },
     /// Kubernetes' own, guided by the type's merge keys.
-    Strategic(Value),
+    Strategic { patch: Value, complaints: Vec<String> },
     /// Server-side apply (KEP-555).
     Apply { config: Value, force: bool, warnings: Vec<String> },
 }
@@ -56,7 +56,7 @@ impl Change<'_> {
 
     /// Whether the new document comes with its managed fields.
     pub fn sets_owners(&self) -> bool {
-        matches!(self, Change::Owned(_) | Change::Effect(_) | Change::Patch(Patch::Apply { .. }))
+        matches!(self, Change::Scale(_) | Change::Effect(_) | Change::Patch(Patch::Apply { .. }))
     }
 
     pub fn asks_admission(&self) -> bool {
@@ -86,15 +86,28 @@ impl Change<'_> {
         }
     }
 
-    pub fn apply(&self, engine: &Engine, target: &Target, caller: &Caller, old: &Value) -> Result<Changed, Status> {
+    /// The scale that is written, where this is about one.
+    pub fn scaling(&self) -> Option<&Scaling<'_>> {
         match self {
+            Change::Scale(scaling) => Some(scaling),
+            _ => None,
+        }
+    }
+
+    pub async fn apply(
+        &self,
+        engine: &Engine,
+        target: &Target,
+        caller: &Caller,
+        old: &Value,
+    ) -> Result<Changed, Status> {
+        match self {
+            Change::Scale(scaling) => Ok(Changed { document: scaling.apply(engine, old).await?, conditional: false }),
             Change::Replace(document) => {
                 let conditional = !metadata::asked_version(document).is_empty();
                 Ok(Changed { document: document.clone(), conditional })
             }
-            Change::Edit(edit) | Change::Owned(edit) | Change::Effect(edit) => {
-                Ok(Changed { document: edit(old)?, conditional: false })
-            }
+            Change::Edit(edit) | Change::Effect(edit) => Ok(Changed { document: edit(old)?, conditional: false }),
             Change::Patch(Patch::Apply { config, force, .. }) => {
                 let conditional = !metadata::asked_version(config).is_empty();
                 let mut document = applied(engine, target, caller, Some(old), config, *force)?;
@@ -112,7 +125,8 @@ impl Change<'_> {
                     // Nothing is left to say which object it was.
                     metadata::place(target, &mut document)?;
                 }
-                caller.warnings.extend(decode::complete_patched(target, &mut document, caller.validation)?);
+                let strict = decode::complete_patched(target, &mut document)?;
+                caller.warnings.extend(patch.judge(&document, strict, caller.validation)?);
                 metadata::place(target, &mut document)?;
                 Ok(Changed { document, conditional })
             }
@@ -175,13 +189,16 @@ impl Patch {
             let subject = Subject { group: "meta.k8s.io", resource: "PatchOptions", name: "" };
             return Err(Status::invalid(subject, &vec![error]));
         }
-        let document = || decode::json(bytes).map(|(document, _)| document);
         match media_type {
-            "application/json-patch+json" => json_patch::Patch::parse(document()?)
-                .map(Patch::Json)
-                .map_err(|error| Status::bad_request(error.to_string())),
-            "application/merge-patch+json" => Ok(Patch::Merge(document()?)),
-            "application/strategic-merge-patch+json" => Ok(Patch::Strategic(document()?)),
+            "application/json-patch+json" => json_operations(bytes),
+            "application/merge-patch+json" => {
+                let (patch, complaints) = decode::json(bytes)?;
+                Ok(Patch::Merge { patch, complaints })
+            }
+            "application/strategic-merge-patch+json" => {
+                let (patch, complaints) = decode::json(bytes)?;
+                Ok(Patch::Strategic { patch, complaints })
+            }
             "application/apply-patch+yaml" => {
                 if query.text("fieldManager").is_none() {
                     let error = FieldError::required(&Path::new("fieldManager"), "is required for apply patch");
@@ -202,14 +219,15 @@ impl Patch {
     /// Refuses what can be seen without the object; returns warnings for the client.
     pub fn check(&self, target: &Target, validation: FieldValidation) -> Result<Vec<String>, Status> {
         match self {
-            Patch::Strategic(_) if target.resource.custom.is_some() => Err(Status::unsupported_media_type(
+            Patch::Strategic { .. } if target.resource.custom.is_some() => Err(Status::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: \
                  application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
-            Patch::Merge(patch) | Patch::Strategic(patch) if !patch.is_object() => {
-                Err(Status::bad_request("the patch must be an object"))
+            Patch::Merge { patch, .. } if !patch.is_object() => {
+                Err(Status::bad_request(format!("error decoding patch: {}", no_object(patch))))
             }
-            Patch::Apply { warnings, .. } => decode::judge_patch(warnings.clone(), validation),
+            Patch::Strategic { patch, .. } if !patch.is_object() => Err(Status::bad_request(no_object(patch))),
+            Patch::Apply { warnings, .. } => decode::judge(warnings.clone(), validation).map_err(Status::bad_request),
             _ => Ok(Vec::new()),
         }
     }
@@ -217,21 +235,58 @@ impl Patch {
     /// Whether the patch itself sets a resourceVersion.
     fn names_version(&self) -> bool {
         match self {
-            Patch::Merge(patch) | Patch::Strategic(patch) => !metadata::asked_version(patch).is_empty(),
+            Patch::Merge { patch, .. } | Patch::Strategic { patch, .. } => !metadata::asked_version(patch).is_empty(),
             // A JSON patch that sets the version it finds says as much by a test.
-            Patch::Json(_) | Patch::Apply { .. } => false,
+            Patch::Json { .. } | Patch::Apply { .. } => false,
         }
     }
 
     /// Patches a document of type `of`; after an error the document is to be thrown away.
     pub fn apply(&self, document: &mut Value, of: Type<'_>) -> Result<(), PatchError> {
         match self {
-            Patch::Json(operations) => operations.clone().apply(document),
-            Patch::Merge(patch) => merge::apply(document, patch.clone()),
-            Patch::Strategic(patch) => strategic::apply(document, patch.clone(), of),
+            Patch::Json { operations, .. } => operations.clone().apply(document),
+            Patch::Merge { patch, .. } => merge::apply(document, patch.clone()),
+            Patch::Strategic { patch, .. } => strategic::apply(document, patch.clone(), of),
             Patch::Apply { .. } => Err(PatchError::Malformed("this resource cannot be applied to".to_owned())),
         }
     }
+
+    /// What `fieldValidation` makes of the complaints about the patch and of those about the document it made. A
+    /// refusal shows the patch where that is like the document, else the document.
+    pub fn judge(
+        &self,
+        document: &Value,
+        strict: Vec<String>,
+        validation: FieldValidation,
+    ) -> Result<Vec<String>, Status> {
+        let complaints = match self {
+            Patch::Json { complaints, .. } | Patch::Merge { complaints, .. } | Patch::Strategic { complaints, .. } => {
+                complaints.iter().cloned().chain(strict).collect()
+            }
+            Patch::Apply { .. } => strict,
+        };
+        decode::judge(complaints, validation).map_err(|refusal| {
+            let shown = match self {
+                Patch::Strategic { patch, .. } => Shown(patch).to_string(),
+                _ => document.to_string(),
+            };
+            let error = FieldError::invalid(&Path::new("patch"), shown, refusal);
+            Status::invalid(Subject { group: "", resource: "", name: "" }, &vec![error])
+        })
+    }
+}
+
+fn json_operations(bytes: &[u8]) -> Result<Patch, Status> {
+    let (operations, mut complaints) = decode::json(bytes)?;
+    let operations = json_patch::Patch::parse(operations).map_err(|error| Status::bad_request(error.to_string()))?;
+    complaints.extend(operations.strict_errors.iter().cloned());
+    let complaints = document::in_order_of(bytes, complaints);
+    let complaints = complaints.into_iter().map(|complaint| format!("json patch {complaint}")).collect();
+    Ok(Patch::Json { operations, complaints })
+}
+
+fn no_object(patch: &Value) -> String {
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", decode::json_type(patch))
 }
 
 pub fn patch_error(error: &PatchError) -> Status {

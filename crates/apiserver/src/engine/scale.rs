@@ -19,12 +19,15 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Caller, Target, decode, metadata,
+    Caller, Engine, Target, decode, metadata,
     patch::{self, Change, Patch},
     versions::Siblings,
     write::remove,
 };
-use crate::http::{body::Body, render, verbs::Call};
+use crate::{
+    admission::Operation,
+    http::{body::Body, render, verbs::Call},
+};
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -58,18 +61,18 @@ pub async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let of = types.named("io.k8s.api.autoscaling.v1.Scale").ok_or_else(Status::no_such_path)?;
     let siblings = Siblings::of(&call.engine.registry.load(), &resource);
     let now = call.engine.now_text();
-    let scaling =
-        Scaling { target: &call.target, caller: &caller, paths: &paths, owned: siblings.replicas(), of, now: &now };
-    let edit = |document: &Value| scaling.apply(document, &wanted);
-    let written = call.engine.update(&call.target, &caller, &Change::Owned(&edit)).await?;
+    let (target, caller) = (&call.target, &caller);
+    let scaling = Scaling { target, caller, wanted, paths: &paths, owned: siblings.replicas(), of, now: &now };
+    let written = call.engine.update(target, caller, &Change::Scale(&scaling)).await?;
     let scale = api::scale::of(&resource, &paths, &written.into_document(&resource)?);
     Ok(render::value(StatusCode::OK, call.accepted.format, &scale))
 }
 
 /// One write to a scale.
-struct Scaling<'a> {
+pub struct Scaling<'a> {
     target: &'a Target,
     caller: &'a Caller,
+    wanted: Wanted,
     paths: &'a ScalePaths,
     /// Where each version of the object keeps its replicas.
     owned: Vec<(String, Option<Vec<Element>>)>,
@@ -79,17 +82,17 @@ struct Scaling<'a> {
 
 impl Scaling<'_> {
     /// The object with what is wanted of its scale.
-    fn apply(&self, document: &Value, wanted: &Wanted) -> Result<Value, Status> {
+    pub(super) async fn apply(&self, engine: &Engine, document: &Value) -> Result<Value, Status> {
         let damaged = |why: String| Status::internal(format!("the managed fields of the object: {why}"));
         let owned: Vec<(&str, Option<&[Element]>)> =
             self.owned.iter().map(|(version, path)| (version.as_str(), path.as_deref())).collect();
         let owned: &ReplicasPaths<'_> = &owned;
         let parent = document["metadata"].get("managedFields");
-        let mut current = api::scale::of(&self.target.resource, self.paths, document);
+        let mut current = self.shown(document);
         if let Some(fields) = apply::scale_to_subresource(parent, owned).map_err(damaged)? {
             current["metadata"]["managedFields"] = fields;
         }
-        let scale = self.wanted_scale(&current, wanted)?;
+        let scale = self.mutated(engine, self.wanted_scale(&current)?, &current).await?;
         let (asked, stored) = (&scale["metadata"]["resourceVersion"], &current["metadata"]["resourceVersion"]);
         if asked.as_str().is_some_and(|version| !version.is_empty()) && asked != stored {
             return Err(Status::modified(self.target.subject()));
@@ -110,8 +113,33 @@ impl Scaling<'_> {
         Ok(document)
     }
 
+    /// Asks validating admission, which sees the scales of the object as it is and as it will be.
+    pub(super) async fn validate(&self, engine: &Engine, new: &Value, old: &Value) -> Result<(), Status> {
+        let old = self.shown(old);
+        let mut request = engine.admission_request(Operation::Update, self.target, self.caller, self.shown(new), &old);
+        engine.admission.validate(&mut request, engine).await
+    }
+
+    fn shown(&self, document: &Value) -> Value {
+        api::scale::of(&self.target.resource, self.paths, document)
+    }
+
+    /// The scale as admission wants it.
+    async fn mutated(&self, engine: &Engine, scale: Value, current: &Value) -> Result<Value, Status> {
+        let owners = scale["metadata"].get("managedFields").cloned();
+        let mut request = engine.admission_request(Operation::Update, self.target, self.caller, scale, current);
+        engine.admission.mutate(&mut request, engine).await?;
+        let mut draft = request.object;
+        if draft.is_touched() {
+            document::check(&mut draft, self.of).map_err(|error| Status::internal(error.0))?;
+            metadata::place_in_namespace(self.target, &mut draft)?;
+            metadata::keep_readable_owners(owners.as_ref(), &mut draft, &self.caller.warnings);
+        }
+        Ok(draft.into_inner())
+    }
+
     /// The scale as the client wants it, with its managed fields.
-    fn wanted_scale(&self, current: &Value, wanted: &Wanted) -> Result<Value, Status> {
+    fn wanted_scale(&self, current: &Value) -> Result<Value, Status> {
         let write = apply::Write {
             manager: &self.caller.manager,
             subresource: "scale",
@@ -122,7 +150,7 @@ impl Scaling<'_> {
             versions: &SameShape { served: &[API_VERSION], of: self.of },
             filter: &Filter::All,
         };
-        let mut scale = match wanted {
+        let mut scale = match &self.wanted {
             Wanted::Patch(Patch::Apply { config, force, .. }) => {
                 let applied = apply::apply(Some(current), config, &write, *force);
                 return applied.map_err(|error| patch::apply_error(&error));
@@ -130,7 +158,8 @@ impl Scaling<'_> {
             Wanted::Patch(patch) => {
                 let mut scale = current.clone();
                 patch.apply(&mut scale, self.of).map_err(|error| patch::patch_error(&error))?;
-                document::check(&mut scale, self.of).map_err(|error| Status::bad_request(error.0))?;
+                let strict = document::check(&mut scale, self.of).map_err(|error| Status::bad_request(error.0))?;
+                self.caller.warnings.extend(patch.judge(&scale, strict, self.caller.validation)?);
                 scale
             }
             Wanted::Scale(scale) => scale.clone(),

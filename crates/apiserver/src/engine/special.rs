@@ -28,9 +28,8 @@ pub async fn answer(call: &mut Call) -> Option<Result<Response<Body>, Status>> {
         ("pods", "binding", "create") | ("bindings", "", "create") => Some(bind(call).await),
         ("pods", "eviction", "create") => Some(super::eviction::evict(call).await),
         ("serviceaccounts", "token", "create") => Some(token(call).await),
-        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy", _) => Some(connect(call)),
-        ("nodes" | "services", "proxy", _) => {
-            Some(Err(Status::unavailable("no node agent is connected to this server, through which to proxy")))
+        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy", _) | ("nodes" | "services", "proxy", _) => {
+            Some(super::connect::answer(call).await)
         }
         (topic, "", "create") if Authority::reviews(topic) => Some(review(call).await),
         _ => None,
@@ -175,15 +174,6 @@ pub fn set_condition(pod: &mut Value, mut condition: Value) {
             *known = condition;
         }
         None => conditions.push(condition),
-    }
-}
-
-/// Streams into a pod go through its node.
-fn connect(call: &Call) -> Result<Response<Body>, Status> {
-    let (_, pod) = call.engine.current(&call.target)?;
-    match pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
-        None => Err(Status::bad_request(format!("pod {} does not have a host assigned", call.target.name))),
-        Some(node) => Err(Status::unavailable(format!("the node {node:?} has no agent connected to this server"))),
     }
 }
 

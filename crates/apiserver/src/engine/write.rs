@@ -156,7 +156,7 @@ impl Engine {
                 };
             };
             let old = document_of(&target.resource, &entry)?;
-            let Changed { document: new, conditional } = change.apply(self, target, caller, &old)?;
+            let Changed { document: new, conditional } = change.apply(self, target, caller, &old).await?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
             let Some(Prepared { document, holds }) = prepared else {
@@ -212,7 +212,7 @@ impl Engine {
             metadata::own_fields(self, target, Some(old), &mut new, caller);
         }
         let operation = admission::Operation::Update;
-        if change.asks_admission() {
+        if change.asks_admission() && change.scaling().is_none() {
             let draft = self.mutated(operation, target, caller, new, old).await?;
             let is_touched = draft.is_touched();
             new = draft.into_inner();
@@ -245,7 +245,11 @@ impl Engine {
         let (mut document, mut holds) = (std::mem::take(new), Holds { claim, reservation: None });
         if change.asks_admission() {
             caller.warnings.extend((strategy.warnings)(&versions::stored_form(resource, &document)));
-            // Also about what changes nothing: who watches over writes by a webhook hears of each.
+        }
+        // Also about what changes nothing: who watches over writes by a webhook hears of each.
+        if let Some(scaling) = change.scaling() {
+            scaling.validate(self, &document, old).await?;
+        } else if change.asks_admission() {
             let mut request = self.admission_request(operation, target, caller, document, old);
             self.admission.validate(&mut request, self).await?;
             document = request.object.into_inner();

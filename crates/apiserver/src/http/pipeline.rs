@@ -117,6 +117,7 @@ impl Server {
                     verb: asked.verb,
                     place,
                     target,
+                    rest: asked.rest.clone(),
                     query,
                     headers,
                     accepted,

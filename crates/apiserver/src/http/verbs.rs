@@ -45,6 +45,8 @@ pub struct Call {
     pub user: User,
     pub verb: &'static str,
     pub target: Target,
+    /// What follows the subresource.
+    pub rest: String,
     pub query: Query,
     pub headers: HeaderMap,
     pub accepted: Accepted,
@@ -306,19 +308,27 @@ fn respond(view: &View, status: StatusCode, written: &Written) -> Response<Body>
 }
 
 /// `Warning` headers (RFC 7234, 5.5; KEP-1693). Where all of them together are too long for clients, each is
-/// cut short.
+/// cut short, and those that are too many even so are left out.
 fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    // In characters.
     const MAX_TOTAL: usize = 4 * 1024;
     const MAX_EACH: usize = 256;
-    let total: usize = warnings.iter().map(String::len).sum();
-    let each = if total > MAX_TOTAL { MAX_EACH } else { MAX_TOTAL };
-    for warning in warnings.iter().take(MAX_TOTAL / MAX_EACH) {
+    // Many clients (hyper's, Python's) take no answer with more than 100 headers.
+    const MAX_HEADERS: usize = 80;
+    let length = |warning: &String| warning.chars().count();
+    let each = if warnings.iter().map(length).sum::<usize>() > MAX_TOTAL { MAX_EACH } else { MAX_TOTAL };
+    let mut told = 0;
+    for warning in warnings.iter().take(MAX_HEADERS) {
+        if told >= MAX_TOTAL {
+            break;
+        }
         let mut quoted = String::with_capacity(warning.len());
         for letter in warning.chars().take(each) {
             if matches!(letter, '"' | '\\') {
                 quoted.push('\\');
             }
             quoted.push(letter);
+            told += 1;
         }
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(header::WARNING, value);

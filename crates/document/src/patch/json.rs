@@ -15,7 +15,7 @@ const MAX_WORK: usize = 50_000_000;
 #[derive(Debug, Clone)]
 pub struct Patch {
     operations: Vec<Operation>,
-    /// What strict field validation refuses: `json patch unknown field "[0].foo"`.
+    /// What strict field validation refuses: `unknown field "[0].foo"`.
     pub strict_errors: Vec<String>,
 }
 
@@ -32,6 +32,8 @@ impl Patch {
     pub fn parse(patch: Value) -> Result<Self, PatchError> {
         let items = match patch {
             Value::Array(items) => items,
+            // As Go reads null into a list.
+            Value::Null => Vec::new(),
             other => return Err(not_a("Go value of type jsonpatch.Patch", &other)),
         };
         if items.len() > MAX_OPERATIONS {
@@ -51,7 +53,7 @@ impl Patch {
             let value = fields.remove("value").unwrap_or(Value::Null);
             strict_errors.extend(fields.keys().map(|name| {
                 let path = format!("[{index}].{name}");
-                format!("json patch unknown field {path:?}")
+                format!("unknown field {path:?}")
             }));
             operations.push(Operation { kind, path, from, value });
         }

@@ -36,16 +36,6 @@ pub fn question(
     old: &Value,
 ) -> Value {
     let mut document = request_document(request, matched);
-    // A subresource may have a body of a kind of its own.
-    let shown = if object.is_object() { object } else { old };
-    if let (false, Some(kind), Some(api_version)) =
-        (request.subresource.is_empty(), shown["kind"].as_str(), shown["apiVersion"].as_str())
-    {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let kind = json!({"group": group, "version": version, "kind": kind});
-        document["requestKind"] = kind.clone();
-        document["kind"] = kind;
-    }
     document["uid"] = uid.into();
     document["object"] = object.clone();
     document["oldObject"] = old.clone();
