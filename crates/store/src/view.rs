@@ -30,7 +30,7 @@ use crate::{
 /// all are woken: each costs a write to its connection, however many events go into it. This bounds what
 /// waking the watchers of a topic costs to a share of one processor.
 const PROMPT_WATCHERS: usize = 16;
-const REST_PER_WATCHER: Duration = Duration::from_micros(150);
+const REST_PER_WATCHER: Duration = Duration::from_micros(250);
 const MAX_REST: Duration = Duration::from_millis(50);
 /// Past snapshots kept for those who read on at the same revision: the next page of a list.
 const PAST_SNAPSHOTS: usize = 4;

@@ -222,13 +222,12 @@ impl Watcher {
             }
             // The ages in a table are those at the time of the event.
             self.view.now_seconds = self.clock.now().as_second();
-            for event in std::mem::take(&mut self.batch) {
+            let series = Arc::clone(self.running.series());
+            series.told(std::mem::take(&mut self.batch).into_iter().filter_map(|event| {
                 let before = chunk.len();
                 self.write_event(chunk, &event);
-                if chunk.len() > before {
-                    self.running.series().told(chunk.len() - before);
-                }
-            }
+                Some(chunk.len() - before).filter(|bytes| *bytes > 0)
+            }));
             if is_bookmark_due {
                 write_bookmark(chunk, &self.view, self.caught_up, false);
             }
@@ -246,11 +245,11 @@ impl Watcher {
         };
         let count = self.state.as_slice().iter().take_while(fits).count();
         chunk.text().reserve(self.state.as_slice()[..count].iter().map(|entry| copied_bytes(entry)).sum());
-        for entry in self.state.by_ref().take(count) {
+        self.running.series().told(self.state.by_ref().take(count).map(|entry| {
             let before = chunk.len();
             write(chunk, &mut self.view, "ADDED", &entry);
-            self.running.series().told(chunk.len() - before);
-        }
+            chunk.len() - before
+        }));
         if self.state.len() == 0 && std::mem::take(&mut self.mark_state_end) {
             write_bookmark(chunk, &self.view, self.caught_up, true);
             self.running.series().state_told(self.began.elapsed());

@@ -219,9 +219,9 @@ impl Series {
         self.state_told.get_or_init(|| Histogram::new(&STATE_SECONDS)).observe_duration(elapsed);
     }
 
-    /// An event was written to a watch.
-    pub fn told(&self, bytes: usize) {
-        self.event_bytes.observe_bytes(bytes as u64);
+    /// Events of these sizes were written to a watch.
+    pub fn told(&self, bytes_of_each: impl IntoIterator<Item = usize>) {
+        self.event_bytes.observe_bytes_of_each(bytes_of_each.into_iter().map(|bytes| bytes as u64));
     }
 }
 
@@ -235,7 +235,7 @@ impl Running {
         Self(series)
     }
 
-    pub fn series(&self) -> &Series {
+    pub fn series(&self) -> &Arc<Series> {
         &self.0
     }
 }

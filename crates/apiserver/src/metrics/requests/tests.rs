@@ -53,7 +53,7 @@ fn a_watch_is_counted_while_it_goes_on() {
             .collect::<String>()
     };
     let running = Running::of(series);
-    running.series().told(100);
+    running.series().told([100]);
     running.series().state_told(Duration::from_millis(70));
     assert_eq!(written(&requests), "1");
     drop(running);
@@ -71,7 +71,7 @@ fn requests_are_told_apart_by_what_they_mean_for_the_server() {
             let headers = HeaderMap::from_iter([(header::USER_AGENT, agent.parse().unwrap())]);
             series.answered(SystemClient::of(&headers), StatusCode::OK, Duration::ZERO, None);
         }
-        series.told(1_500);
+        series.told([1_500]);
         series.state_told(Duration::from_millis(70));
     }
     let target = target::resolve(&Method::GET, "/api/v1/pods", &Query::parse(""));
@@ -115,7 +115,7 @@ fn no_series_is_written_twice() {
         let series = requests.series(labels, || !path.ends_with("nonsense"));
         series.answered(SystemClient(0), StatusCode::OK, Duration::from_millis(30), Some(10));
         series.refused(429);
-        series.told(100);
+        series.told([100]);
         if uri.contains("watch") {
             series.state_told(Duration::from_millis(30));
         }
