@@ -12,14 +12,15 @@
 
 use serde_json::Value;
 
-use crate::field::FieldErrors;
+use crate::{field::FieldErrors, kinds::edit};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Strategy {
     /// Defaults that depend on other fields (constants stand in the schema's table).
     /// Must be idempotent; runs on everything that is decoded from a client.
     pub default: fn(&mut Value),
-    /// Clears what a client may not set at creation, and sets what creation implies.
+    /// Clears what a client may not set at creation, and sets what creation implies. By default there is no status
+    /// yet: it is written by those who may write it.
     pub prepare_create: fn(&mut Value),
     /// `(new, old)`: clears what an update may not change silently.
     pub prepare_update: fn(&mut Value, &Value),
@@ -82,7 +83,7 @@ pub enum NameRule {
 impl Strategy {
     pub const DEFAULT: Strategy = Strategy {
         default: |_| {},
-        prepare_create: |_| {},
+        prepare_create: |object| edit::remove(object, "status"),
         prepare_update: |_, _| {},
         prepare_delete: |_, _| {},
         prepare_status: |_, _| {},

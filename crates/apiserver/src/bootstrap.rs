@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authz::{self, bootstrap::Write},
+    cluster::Cluster,
     engine::{Caller, Engine, Target, addresses, decode, delete::DeleteOptions, patch::Change},
     identity::{MASTERS, User},
 };
@@ -57,6 +58,7 @@ pub async fn run(engine: &Arc<Engine>, service_cidr: &str, place: &Place<'_>) ->
     for document in wanted {
         create(engine, &caller, document).await?;
     }
+    tell_of_another_range(engine, service_cidr);
     addresses::repair(engine).await?;
     make_ready(engine, &caller).await?;
     flow_control::keep(engine, &caller).await?;
@@ -81,6 +83,15 @@ pub async fn run(engine: &Arc<Engine>, service_cidr: &str, place: &Place<'_>) ->
         }
     }
     Ok(())
+}
+
+/// Services keep the addresses that they have, the API's own among them.
+fn tell_of_another_range(engine: &Engine, service_cidr: &str) {
+    let stored = Cluster::get(engine, "servicecidrs.networking.k8s.io", None, "kubernetes");
+    let stored = stored.map(|range| range["spec"]["cidrs"].clone());
+    if let Some(cidrs) = stored.filter(|cidrs| *cidrs != json!([service_cidr])) {
+        tracing::warn!(%cidrs, service_cidr, "the ServiceCIDR \"kubernetes\" is of another range than is asked for now");
+    }
 }
 
 /// Creates the object unless it exists.

@@ -25,6 +25,24 @@ fn each_row_of_the_table_has_a_schema_and_says_what_it_is() {
     assert!(seen.len() > 90, "only {} rows", seen.len());
 }
 
+/// Status is written by those who may write it: what a client sends with a creation is not believed.
+#[test]
+fn no_creation_brings_a_status_of_its_own() {
+    // A node says itself what it is.
+    let kept = ["nodes"];
+    let mut seen = HashSet::new();
+    for group in groups() {
+        for row in group.versions.iter().flat_map(|version| group.rows(version.name)).filter(|row| row.has_status()) {
+            let mut object = json!({"metadata": {}, "spec": {}, "status": {"forged": true}});
+            (row.strategy.prepare_create)(&mut object);
+            if object["status"]["forged"] == true {
+                seen.insert(row.plural.to_string());
+            }
+        }
+    }
+    assert_eq!(seen, kept.map(str::to_owned).into());
+}
+
 #[test]
 fn versions_that_a_kind_names_are_versions_of_its_group() {
     for group in groups() {

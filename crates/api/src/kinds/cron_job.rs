@@ -6,7 +6,7 @@ use super::{
     check::{Node, check, elements},
     columns::{self, NONE, age, name, since, text_or_none, wide},
     edit::at_mut,
-    job, pod,
+    job, pod, rules,
     schedule::{Schedule, is_time_zone},
     workload::{CONTAINERS, IMAGES, SELECTOR, containers_of, images_of, non_negative},
 };
@@ -16,6 +16,7 @@ pub const STRATEGY: Strategy = Strategy {
     default: |object| {
         at_mut(object, &["spec", "jobTemplate", "spec"]).into_iter().for_each(job::default_template);
     },
+    prepare_create: rules::drop_status,
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_create: |object, errors| {
         check(object, errors, |object| {

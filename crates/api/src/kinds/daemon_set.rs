@@ -7,7 +7,7 @@ use super::{
     columns::{age, integer, labels, name, number, text},
     deployment::immutable_selector,
     edit::{at_mut, fill, object_at},
-    pod,
+    pod, rules,
     workload::{
         always_running, at_most_all, integer_or_percent, integer_or_percent_value, never_decremented, non_negative,
         wide_columns,
@@ -23,7 +23,10 @@ use crate::{
 
 pub const STRATEGY: Strategy = Strategy {
     default,
-    prepare_create: |object| set_template_generation(object, 1),
+    prepare_create: |object| {
+        rules::drop_status(object);
+        set_template_generation(object, 1);
+    },
     prepare_update,
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_update: immutable_selector,

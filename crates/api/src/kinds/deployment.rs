@@ -6,7 +6,7 @@ use super::{
     check::{Node, check},
     columns::{age, name, number, text},
     edit::{at_mut, fill, object_at},
-    pod,
+    pod, rules,
     workload::{
         always_running, at_most_all, integer_or_percent, integer_or_percent_value, never_decremented, non_negative,
         replica_columns, replica_counts, replicas, selector_and_template, template_matches, warnings, wide_columns,
@@ -16,6 +16,7 @@ use crate::{field::FieldErrors, resource::Column, strategy::Strategy};
 
 pub const DEPLOYMENT: Strategy = Strategy {
     default: default_deployment,
+    prepare_create: rules::drop_status,
     validate: |object, errors| check(object, errors, |object| deployment_spec(&object.get("spec"))),
     validate_update: immutable_selector,
     validate_status: validate_deployment_status,
@@ -26,6 +27,7 @@ pub const DEPLOYMENT: Strategy = Strategy {
 
 pub const REPLICA_SET: Strategy = Strategy {
     default: |object| at_mut(object, &["spec", "template", "spec"]).into_iter().for_each(pod::default_pod_spec),
+    prepare_create: rules::drop_status,
     validate: |object, errors| {
         check(object, errors, |object| {
             let spec = object.get("spec");

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     check::{Node, check},
     columns::{self, age, integer, name, number},
+    rules,
     workload::{at_most_all, integer_or_percent, non_negative},
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub const STRATEGY: Strategy = Strategy {
+    prepare_create: rules::drop_status,
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_status: |new, _, errors| {
         check(new, errors, |new| {

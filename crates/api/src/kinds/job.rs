@@ -34,7 +34,10 @@ pub const STRATEGY: Strategy = Strategy {
         }
         at_mut(job, &["spec"]).into_iter().for_each(default_spec);
     },
-    prepare_create: generate_selector,
+    prepare_create: |job| {
+        rules::drop_status(job);
+        generate_selector(job);
+    },
     validate,
     validate_update,
     validate_status: |new, old, errors| check(new, errors, |new| status::rules(new, old)),

@@ -18,6 +18,8 @@ use crate::{
 
 pub const STRATEGY: Strategy = Strategy {
     default,
+    // A node says itself what it is, from the first.
+    prepare_create: |_| {},
     prepare_update: rules::keep_status,
     validate,
     validate_update,

@@ -7,7 +7,7 @@ use super::{
     columns::{age, name},
     deployment::replica_status,
     edit::{at_mut, object_at, set},
-    pod,
+    pod, rules,
     workload::{
         always_running, non_negative, plain_selector_column, refuse_labels, replica_columns, warnings, wide_columns,
     },
@@ -19,6 +19,7 @@ use crate::{
 
 pub const STRATEGY: Strategy = Strategy {
     default,
+    prepare_create: rules::drop_status,
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_status: |new, _, errors| check(new, errors, |new| replica_status(&new.get("status"))),
     warnings,

@@ -6,7 +6,7 @@ use super::{
     check::{Node, check, elements, semantically_equal, text},
     columns::{self, age, name, text_or_none},
     edit::{self, at_mut, each_mut, fill, object_at},
-    pod, volume,
+    pod, rules, volume,
     workload::{
         always_running, at_most_all, integer_or_percent, integer_or_percent_value, labels_match, never_decremented,
         non_negative, replica_counts, replicas, selector_and_template, warnings, wide_columns,
@@ -22,7 +22,10 @@ use crate::{
 
 pub const STRATEGY: Strategy = Strategy {
     default,
-    prepare_create: |object| drop_max_unavailable(object, &Value::Null),
+    prepare_create: |object| {
+        rules::drop_status(object);
+        drop_max_unavailable(object, &Value::Null);
+    },
     prepare_update: drop_max_unavailable,
     validate: |object, errors| check(object, errors, |object| rules(&object.get("spec"))),
     validate_create,

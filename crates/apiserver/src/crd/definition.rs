@@ -28,6 +28,7 @@ pub const STRATEGY: Strategy = Strategy {
         names(&new["status"]["acceptedNames"], &Path::new("status").child("acceptedNames"), errors)
     },
     counts_generation: true,
+    unconditional_update: false,
     ..Strategy::DEFAULT
 };
 

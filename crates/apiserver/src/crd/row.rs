@@ -82,7 +82,13 @@ fn row(definition: &Value, version: &Value, metadata: Metadata<'_>) -> Resource 
             conversion: None,
             schema: stored_schema,
         },
-        strategy: Strategy { counts_generation: true, ..Strategy::DEFAULT },
+        strategy: Strategy {
+            counts_generation: true,
+            unconditional_update: false,
+            // Without the subresource it is a field like others.
+            prepare_create: if has_status { Strategy::DEFAULT.prepare_create } else { |_| {} },
+            ..Strategy::DEFAULT
+        },
         schema_hash: hash(definition, version),
         columns: columns(version).into(),
         selectable: selectable(version),

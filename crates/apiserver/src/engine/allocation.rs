@@ -79,8 +79,9 @@ pub(super) fn allocate(
     if &*target.resource.storage.topic != "services" || !target.subresource.is_empty() {
         return Ok(None);
     }
-    let claims = engine.allocation.claims.open();
-    let mut taken = claims.taken_by_others(engine, target);
+    let key = target.key();
+    let claims = engine.allocation.claims.open(engine);
+    let mut taken = claims.taken_by_others(&key);
     let mut errors = FieldErrors::new();
     if service["spec"]["type"] != "ExternalName" {
         fill_policy(&mut service["spec"], &old["spec"]);
@@ -89,7 +90,7 @@ pub(super) fn allocate(
             families(&mut service["spec"], &mut errors);
         }
         if errors.is_empty() {
-            address(engine, target, &mut service["spec"], &taken, &mut errors);
+            address(engine, target, &mut service["spec"], &old["spec"], &taken, &mut errors);
         }
     }
     if errors.is_empty() {
@@ -158,16 +159,23 @@ fn families(spec: &mut Value, errors: &mut FieldErrors) {
     }
 }
 
-fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, errors: &mut FieldErrors) {
+fn address(
+    engine: &Engine,
+    target: &Target,
+    spec: &mut Value,
+    old: &Value,
+    taken: &Taken<'_>,
+    errors: &mut FieldErrors,
+) {
     let (allocation, path) = (&engine.allocation, Path::new("spec"));
     let path = path.child("clusterIPs");
     let asked = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
-    if asked == "None" {
+    // What it had is its own, even where the range has been another since.
+    if asked == "None" || old["clusterIP"] == *asked && !asked.is_empty() {
         return;
     }
     if asked.is_empty() {
-        let is_free =
-            |address| !taken.addresses.contains(&address) && !addresses::is_held_by_another(engine, target, address);
+        let is_free = |address| !taken.has_address(address) && !addresses::is_held_by_another(engine, target, address);
         match allocation.free_address(is_free, &*engine.random) {
             Some(address) => {
                 spec["clusterIP"] = address.to_string().into();
@@ -179,9 +187,7 @@ fn address(engine: &Engine, target: &Target, spec: &mut Value, taken: &Taken, er
     }
     let is_held = |address| addresses::is_held_by_another(engine, target, address);
     let why = match asked.parse::<Ipv4Addr>() {
-        Ok(address) if taken.addresses.contains(&address) || is_held(address) => {
-            "provided IP is already allocated".to_owned()
-        }
+        Ok(address) if taken.has_address(address) || is_held(address) => "provided IP is already allocated".to_owned(),
         Ok(address) if allocation.contains(address) => return,
         _ => {
             let range = format!("{}/{}", Ipv4Addr::from(allocation.network), allocation.prefix);

@@ -90,11 +90,12 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::engine::claims::Claims;
+    use crate::engine::{claims::Claims, testing::engine};
 
     #[tokio::test]
     async fn what_a_write_was_given_is_held_until_it_has_ended() {
-        let claim = Claims::default().open().claim("services/default/web".to_owned(), &Value::Null);
+        let claims = Claims::default();
+        let claim = claims.open(&*engine(Vec::new()).await).claim("services/default/web".to_owned(), &Value::Null);
         let standing = Arc::downgrade(&claim);
         let holds = Holds { claim: Some(claim), reservation: None };
         let (end, ended) = oneshot::channel::<()>();

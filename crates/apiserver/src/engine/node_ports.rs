@@ -23,7 +23,13 @@ pub(super) fn number(port: &Value) -> Option<u16> {
 }
 
 /// Gives the ports of a Service what they lack, and checks what they ask for; `old` is what an update replaces.
-pub(super) fn allocate(engine: &Engine, spec: &mut Value, old: &Value, taken: &mut Taken, errors: &mut FieldErrors) {
+pub(super) fn allocate(
+    engine: &Engine,
+    spec: &mut Value,
+    old: &Value,
+    taken: &mut Taken<'_>,
+    errors: &mut FieldErrors,
+) {
     let balanced = spec["type"] == "LoadBalancer";
     if !balanced && spec["type"] != "NodePort" {
         return;
@@ -50,7 +56,7 @@ pub(super) fn allocate(engine: &Engine, spec: &mut Value, old: &Value, taken: &m
         let given = held.shared(port).or_else(|| engine.allocation.free_port(taken, &*engine.random));
         let Some(given) = given else {
             errors.push(FieldError::internal(&list, "failed to allocate a nodePort: range is full"));
-            continue;
+            return;
         };
         held.add(port, given);
         port["nodePort"] = given.into();
@@ -66,12 +72,12 @@ enum Held {
 }
 
 impl Held {
-    fn of(old: &Value, taken: &mut Taken) -> Self {
+    fn of(old: &Value, taken: &mut Taken<'_>) -> Self {
         if old.is_null() {
             return Self::New(HashMap::new());
         }
         // It may keep what it has; what is given to it is another all the same.
-        taken.ports.extend(of(old).chain(number(&old["healthCheckNodePort"])));
+        of(old).chain(number(&old["healthCheckNodePort"])).for_each(|port| _ = taken.take_port(port));
         Self::Changed(of(old).collect())
     }
 
@@ -107,7 +113,7 @@ pub(super) fn allocate_health_check(
     engine: &Engine,
     spec: &mut Value,
     old: &Value,
-    taken: &mut Taken,
+    taken: &mut Taken<'_>,
 ) -> Result<(), String> {
     if !needs_health_check(spec) || needs_health_check(old) {
         return Ok(());
@@ -133,20 +139,20 @@ fn asked(port: &Value) -> Option<i64> {
 
 impl Allocation {
     /// Takes the port that is asked for, or says why it cannot be had.
-    fn take_port(&self, asked: i64, taken: &mut Taken) -> Result<u16, String> {
+    fn take_port(&self, asked: i64, taken: &mut Taken<'_>) -> Result<u16, String> {
         let port = u16::try_from(asked).ok().filter(|port| self.node_ports.contains(port)).ok_or_else(|| {
             let (first, last) = (self.node_ports.start(), self.node_ports.end());
             format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
         })?;
-        if taken.ports.insert(port) { Ok(port) } else { Err("provided port is already allocated".to_owned()) }
+        if taken.take_port(port) { Ok(port) } else { Err("provided port is already allocated".to_owned()) }
     }
 
     /// Takes a port that is free, from anywhere in the range.
-    fn free_port(&self, taken: &mut Taken, random: &dyn Random) -> Option<u16> {
+    fn free_port(&self, taken: &mut Taken<'_>, random: &dyn Random) -> Option<u16> {
         let first = *self.node_ports.start();
         let count = u64::from(self.node_ports.end().saturating_sub(first)) + 1;
         let start = random.below(count);
         let port = |step: u64| first + u16::try_from((start + step) % count).unwrap_or(0);
-        (0..count).map(port).find(|port| taken.ports.insert(*port))
+        (0..count).map(port).find(|port| taken.take_port(*port))
     }
 }

@@ -206,6 +206,9 @@ impl Patch {
                     return Err(Status::invalid(subject, &vec![error]));
                 }
                 let (config, warnings) = decode::yaml(bytes)?;
+                if !config.is_object() && !config.is_null() {
+                    return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
+                }
                 Ok(Patch::Apply { config, force: force.unwrap_or(false), warnings })
             }
             other => Err(Status::unsupported_media_type(format!(

@@ -139,11 +139,14 @@ async fn bind(call: &mut Call) -> Result<Response<Body>, Status> {
         }
         let mut pod = pod.clone();
         pod["spec"]["nodeName"] = name.as_str().into();
-        if let Some(annotations) = binding["metadata"]["annotations"].as_object() {
-            for (key, value) in annotations {
-                pod["metadata"]["annotations"][key] = value.clone();
+        // The labels say where the node is (KEP-4742).
+        for field in ["annotations", "labels"] {
+            for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+                pod["metadata"][field][key] = value.clone();
             }
         }
+        // The promise is kept (KEP-5278).
+        remove(&mut pod["status"], "nominatedNodeName");
         set_condition(
             &mut pod,
             json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),

@@ -9,7 +9,7 @@ use stdx::{Clock, clock::ManualClock, random::SeededRandom};
 use store::{HistoryLimits, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::{Caller, Engine, Target, allocation::Allocation, decode, patch::Change};
+use super::{Caller, Engine, Target, allocation::Allocation, decode, delete::DeleteOptions, patch::Change};
 use crate::{
     admission::{Chain, Plugin},
     authority::Authority,
@@ -78,4 +78,10 @@ pub async fn replace(engine: &Engine, plural: &str, mut document: Value) -> Resu
     decode::complete(&target.resource, &mut document)?;
     let change = Change::Replace(document);
     engine.update(&target, &Caller::default(), &change).await?.into_document(&target.resource)
+}
+
+/// Deletes an object of the core group.
+pub async fn delete(engine: &Engine, plural: &str, name: &str) -> Result<(), Status> {
+    let target = Target { name: name.to_owned(), ..target(engine, "", plural) };
+    engine.delete(&target, &Caller::default(), &DeleteOptions::default()).await.map(drop)
 }

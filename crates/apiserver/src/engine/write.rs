@@ -79,10 +79,6 @@ impl Engine {
         let draft = self.mutated(operation, target, caller, document, &Value::Null).await?;
         let mut document = draft.into_inner();
         metadata::complete_create(target, &mut document, self)?;
-        // The strategies of built-in kinds know themselves what becomes of a status.
-        if resource.custom.is_some() && resource.has_status() {
-            remove(&mut document, "status");
-        }
         if resource.strategy.counts_generation || resource.custom.is_some() {
             document["metadata"]["generation"] = 1.into();
         }

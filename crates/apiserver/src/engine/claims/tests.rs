@@ -18,7 +18,8 @@ use crate::{
     cluster::Cluster,
     engine::{
         Engine,
-        testing::{create, engine, replace},
+        allocation::Allocation,
+        testing::{create, delete, engine, replace},
     },
 };
 
@@ -254,4 +255,37 @@ async fn node_ports_are_given_by_number() {
     let changed = [port("u", 53, "UDP", 30_053), port("t", 54, "TCP", 30_053), port("s", 53, "SCTP", 0)];
     let changed = given(&replace(&engine, "services", service("dns", of(&changed))).await.unwrap());
     assert!(changed[..2] == [30_053, 30_053] && changed[2] != 30_053, "{changed:?}");
+}
+
+#[tokio::test]
+async fn what_a_service_gave_up_is_free_again() {
+    let engine = engine(Vec::new()).await;
+    let new = async |name: &str, spec: Value| create(&engine, "", "services", service(name, spec), false).await;
+    let asked = json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30_001}]});
+    new("first", asked.clone()).await.unwrap();
+    new("second", asked.clone()).await.unwrap_err();
+    let given_up = json!({"type": "ExternalName", "externalName": "a.example"});
+    replace(&engine, "services", service("first", given_up)).await.unwrap();
+    new("second", asked.clone()).await.unwrap();
+    new("third", asked.clone()).await.unwrap_err();
+    delete(&engine, "services", "second").await.unwrap();
+    new("third", asked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_keeps_what_it_has_where_the_ranges_have_been_others_since() {
+    let mut engine = engine(Vec::new()).await;
+    let web = create(&engine, "", "services", service("web", node_port(30_001)), false).await.unwrap();
+    let other = Allocation::parse("10.97.0.0/24", 31_000..=31_010).unwrap();
+    Arc::get_mut(&mut engine).unwrap().allocation = other;
+    let mut changed = web.clone();
+    changed["metadata"]["labels"] = json!({"x": "1"});
+    changed["spec"]["ports"].as_array_mut().unwrap().push(json!({"name": "more", "port": 81}));
+    changed["spec"]["ports"][0]["name"] = "web".into();
+    let changed = replace(&engine, "services", changed).await.unwrap();
+    assert_eq!(changed["spec"]["clusterIP"], web["spec"]["clusterIP"]);
+    assert_eq!(changed["spec"]["ports"][0]["nodePort"], 30_001);
+    assert!((31_000..=31_010).contains(&changed["spec"]["ports"][1]["nodePort"].as_i64().unwrap()), "{changed}");
+    let refused = create(&engine, "", "services", service("new", json!({"clusterIP": "10.96.0.77"})), false).await;
+    assert!(refused.unwrap_err().message.ends_with("does not match the current range 10.97.0.0/24"));
 }
