@@ -153,6 +153,8 @@ kinds! {
     storage_classes: StorageClass,
     volume_attributes_classes: VolumeAttributesClass,
     csi_nodes: CSINode,
+    csi_drivers: CSIDriver,
+    csi_storage_capacities: CSIStorageCapacity,
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {

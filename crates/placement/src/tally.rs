@@ -36,6 +36,17 @@ impl Tally {
         self.levels.first_key_value().map(|(level, _)| *level)
     }
 
+    /// What the least would be if a domain that takes part and counts `count` had `more` of them.
+    pub fn least_with(&self, count: i64, more: i64) -> Option<i64> {
+        let mut levels = self.levels.iter();
+        let (least, domains) = levels.next()?;
+        if *least != count || *domains > 1 {
+            return Some(*least);
+        }
+        let raised = count + more;
+        Some(levels.next().map_or(raised, |(next, _)| raised.min(*next)))
+    }
+
     pub fn takes_part(&self, domain: Domain) -> bool {
         self.hosts.get(domain as usize).is_some_and(|hosts| *hosts > 0)
     }
@@ -107,6 +118,9 @@ mod tests {
         tally.add(0, 2);
         tally.add(1, 1);
         assert_eq!((tally.least(), tally.total(), tally.domains()), (Some(0), 3, 3));
+        // The last of those that have least is raised, up to the next.
+        assert_eq!([0, 1, 2].map(|more| tally.least_with(0, more)), [Some(0), Some(1), Some(1)]);
+        assert_eq!(tally.least_with(2, 5), Some(0));
         tally.part(2);
         assert_eq!((tally.least(), tally.domains()), (Some(1), 2));
         tally.add(2, 5);

@@ -2,7 +2,7 @@
 //!
 //! Every file `cases/<topic>/<name>.yaml` has a `state` (the objects that are known), the `pod` that is looked at, and what is
 //! expected: the `best` nodes (all being equally good), or the `message` of the event with what each node refuses and
-//! the `remedies`; `nominated` and `victims` where room is made, `promised` where a pod goes to the room made for it. `UPDATE_CASES=1` writes down what is decided now, to be
+//! the `remedies`; `nominated`, `victims` and `displaced` where room is made. `UPDATE_CASES=1` writes down what is decided now, to be
 //! read before it is committed.
 
 use std::{fs, path::PathBuf, sync::Arc};
@@ -127,9 +127,7 @@ fn decide(case: &Map<String, Value>, file: &str) -> Map<String, Value> {
     match std::iter::from_fn(|| core.next(now)).find(about) {
         None => drop(decided.insert("summary".to_owned(), json!(explanation.summary))),
         Some(Decision::Bind(binding)) => {
-            if !explanation.best.contains(&binding.node) {
-                decided.insert("promised".to_owned(), json!(binding.node));
-            }
+            assert!(explanation.best.contains(&binding.node), "{file}: {} is not explained", binding.node);
             let steps: Vec<Value> = binding
                 .steps
                 .iter()
@@ -152,5 +150,9 @@ fn waits(waiting: &Waiting, decided: &mut Map<String, Value>) {
     if !waiting.victims.is_empty() {
         let victims: Vec<&str> = waiting.victims.iter().map(|victim| &*victim.metadata.name).collect();
         decided.insert("victims".to_owned(), json!(victims));
+    }
+    if !waiting.displaced.is_empty() {
+        let displaced: Vec<&str> = waiting.displaced.iter().map(|pod| &*pod.metadata.name).collect();
+        decided.insert("displaced".to_owned(), json!(displaced));
     }
 }

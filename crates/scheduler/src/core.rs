@@ -3,6 +3,8 @@
 //!
 //! Not here: carrying decisions out ([`crate::run`]).
 
+#[cfg(test)]
+mod differential;
 mod known;
 mod news;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use stdx::Random;
 use crate::{
     class::{self, Class},
     cluster::Cluster,
-    filters,
+    filters::{self, Asker},
     preemption::Budgets,
     ranking::{Best, Rankings},
     refusal::{self, Plugin, Refusal},
@@ -33,6 +35,7 @@ use crate::{
     volumes::{Needs, Step, Volumes},
 };
 use known::{Known, Whereabouts};
+use wake::News;
 
 use crate::queue::Queue;
 
@@ -86,6 +89,8 @@ pub struct Waiting {
     pub nominated: Option<Box<str>>,
     /// Who has to go for that.
     pub victims: Vec<Arc<Pod>>,
+    /// Less important pods that were promised room there, and are no longer.
+    pub displaced: Vec<Arc<Pod>>,
 }
 
 /// Where a pod goes, or why nowhere.
@@ -128,12 +133,14 @@ impl Core {
             Outcome::Placed(host, needs) => Decision::Bind(self.place(&key, &pod, (host, needs), now)),
             Outcome::Refused { message, plugins, nominated, mut victims } => {
                 self.rest(&key, class, plugins, now);
+                let mut displaced = Vec::new();
                 if let Some(node) = &nominated {
-                    self.nominate(&key, node);
+                    self.promise_room(&key, node, now);
+                    displaced = self.displace_lesser(&key, now);
                 }
                 // Who goes already need not be asked again.
                 victims.retain(|victim| self.evicted.insert(victim.metadata.uid.clone()));
-                Decision::Wait(Waiting { pod, message, nominated, victims })
+                Decision::Wait(Waiting { pod, message, nominated, victims, displaced })
             }
         };
         self.cluster.release(kind);
@@ -166,13 +173,13 @@ impl Core {
     }
 
     /// The victims could not be made to go: the pod looks again later.
-    pub fn preemption_failed(&mut self, pod: &Pod, victims: &[Arc<Pod>]) {
+    pub fn preemption_failed(&mut self, pod: &Pod, victims: &[Arc<Pod>], now: Timestamp) {
         for victim in victims {
             self.evicted.remove(&victim.metadata.uid);
         }
         let key = pod.key();
         if self.queue.is_resting(&key) {
-            self.withdraw(&key);
+            self.withdraw(&key, now);
             self.stir(&key);
             self.queue.back_off(&key);
         }
@@ -220,15 +227,16 @@ impl Core {
     pub(crate) fn best(&mut self, key: &Key, class: &Arc<Class>, needs: Option<&Needs>) -> Best {
         let ranking = self.rankings.get(&self.cluster, class);
         let (cluster, volumes) = (&self.cluster, &self.volumes);
+        let asker = Asker::of(class, Some(key));
         let admits = |host: Host| match needs {
             None => true,
-            Some(needs) => volumes.admits(cluster, needs, key, cluster.host_state(host)),
+            Some(needs) => volumes.admits(cluster, needs, asker, cluster.host_state(host)),
         };
         ranking.best(cluster, needs.is_some().then_some(&admits))
     }
 
     /// The host where room was made for the pod, if it can take it now.
-    fn promised(&self, key: &Key, class: &Class, needs: Option<&Needs>) -> Option<Host> {
+    pub(crate) fn promised(&self, key: &Key, class: &Class, needs: Option<&Needs>) -> Option<Host> {
         let host = self.pods.get(key)?.nominated?;
         self.admits(key, class, needs, host).then_some(host)
     }
@@ -320,7 +328,7 @@ impl Core {
 
     /// Takes the pod to be on the host from now on.
     fn place(&mut self, key: &Key, pod: &Arc<Pod>, (host, needs): (Host, Option<Needs>), now: Timestamp) -> Binding {
-        self.withdraw(key);
+        let promised = self.take_promise(key);
         self.cluster.attach(pod, host);
         if let Some(known) = self.pods.get_mut(key) {
             known.whereabouts = Whereabouts::Assumed(host);
@@ -331,23 +339,51 @@ impl Core {
             (Some(needs), Some(node)) => self.volumes.assume(&needs, key, node),
             _ => Default::default(),
         };
-        self.pod_came(pod, now);
+        self.pod_came(pod, host, promised, now);
         Binding { pod: Arc::clone(pod), node, steps, claims }
     }
 
-    fn nominate(&mut self, key: &Key, node: &str) {
-        self.withdraw(key);
-        let Some(known) = self.pods.get_mut(key) else { return };
-        if let Some(host) = self.cluster.host(node) {
+    /// Promises the pod room on that node; nowhere, if there is no such node.
+    fn promise_room(&mut self, key: &Key, node: &str, now: Timestamp) {
+        let host = self.cluster.host(node);
+        if self.promise(key) == host {
+            return;
+        }
+        self.withdraw(key, now);
+        if let (Some(known), Some(host)) = (self.pods.get_mut(key), host) {
             known.nominated = Some(host);
             self.cluster.nominate(&known.pod, host);
         }
     }
 
-    fn withdraw(&mut self, key: &Key) {
-        if let Some(host) = self.pods.get_mut(key).and_then(|known| known.nominated.take()) {
-            self.cluster.withdraw(key, host);
+    /// Ends the promises to pods that are less important than one for which room is made there: they look elsewhere.
+    fn displace_lesser(&mut self, key: &Key, now: Timestamp) -> Vec<Arc<Pod>> {
+        let Some((pod, host)) = self.pods.get(key).and_then(|known| Some((&known.pod, known.nominated?))) else {
+            return Vec::new();
+        };
+        let promises = self.cluster.host_state(host).nominated.iter();
+        let lesser = promises.filter(|other| other.priority() < pod.spec.shape.priority);
+        let displaced: Vec<Arc<Pod>> = lesser.map(|other| Arc::clone(&other.pod)).collect();
+        for other in &displaced {
+            let key = other.key();
+            self.take_promise(&key);
+            self.stir(&key);
+            self.queue.wake(&key, now);
         }
+        displaced
+    }
+
+    /// The pod is promised no room any more, which others may take.
+    fn withdraw(&mut self, key: &Key, now: Timestamp) {
+        if let Some(host) = self.take_promise(key) {
+            self.wake(&News::Host(host), now);
+        }
+    }
+
+    fn take_promise(&mut self, key: &Key) -> Option<Host> {
+        let host = self.pods.get_mut(key)?.nominated.take()?;
+        self.cluster.withdraw(key, host);
+        Some(host)
     }
 
     /// The pod rests no more.

@@ -91,8 +91,11 @@ impl Core {
             })
             .collect();
         explanation.nodes.sort_by(|a, b| a.node.cmp(&b.node));
-        let best = self.best(key, &class, needs.as_ref());
-        explanation.best = best.hosts.iter().map(|host| self.cluster.host_state(*host).name.clone()).collect();
+        let best = match self.promised(key, &class, needs.as_ref()) {
+            Some(host) => vec![host],
+            None => self.best(key, &class, needs.as_ref()).hosts,
+        };
+        explanation.best = best.iter().map(|host| self.cluster.host_state(*host).name.clone()).collect();
         explanation.best.sort();
         let nodes = explanation.nodes.len();
         let willing = explanation.nodes.iter().filter(|verdict| verdict.refusals.is_empty()).count();

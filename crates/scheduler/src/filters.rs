@@ -10,7 +10,8 @@ use client::{
 use placement::{Amounts, Capacity};
 
 use crate::{
-    cluster::{HostState, PODS, Resources},
+    class::Class,
+    cluster::{HostState, Nominated, PODS, Resources},
     refusal::Refusal,
 };
 
@@ -42,6 +43,30 @@ pub struct Asker<'a> {
     pub key: Option<&'a Key>,
     pub shape: &'a PodShape,
     pub demand: &'a Amounts,
+    /// Whether pods that are promised room count as if they were there.
+    pub heeds_promises: bool,
+}
+
+impl<'a> Asker<'a> {
+    pub fn of(class: &'a Class, key: Option<&'a Key>) -> Self {
+        Self { key, shape: &class.shape, demand: &class.demand, heeds_promises: true }
+    }
+
+    /// The promises on the host that come before this pod.
+    pub fn promised(self, host: &'a HostState) -> impl Iterator<Item = &'a Nominated> {
+        let precedes = move |other: &&Nominated| {
+            self.heeds_promises && other.priority() >= self.shape.priority && Some(&other.key) != self.key
+        };
+        host.nominated.iter().filter(precedes)
+    }
+
+    /// A pod that is promised room may come or not: asked is both ways, the second time without the promises, where there
+    /// are any.
+    pub fn ways(self, host: &HostState) -> impl Iterator<Item = Self> {
+        let without = Self { heeds_promises: false, ..self };
+        let differs = self.promised(host).next().is_some();
+        [self].into_iter().chain(differs.then_some(without))
+    }
 }
 
 /// Calls `refuse` with what keeps the pod from the node, until it returns false.
@@ -100,16 +125,10 @@ fn ask_ports(asker: Asker<'_>, host: &HostState, refuse: &mut dyn FnMut(Refusal)
     if asker.shape.host_ports.is_empty() {
         return true;
     }
-    let promised = promised(asker, host).flat_map(|nominated| nominated.ports.iter());
+    let promised = asker.promised(host).flat_map(|nominated| &nominated.pod.spec.shape.host_ports);
     let taken: Vec<_> = host.ports().chain(promised).collect();
     let clash = asker.shape.host_ports.iter().find(|port| taken.iter().any(|taken| taken.conflicts_with(port)));
     clash.is_none_or(|port| refuse(Refusal::Port { port: port.clone() }))
-}
-
-/// The promises on the host that come before this pod.
-fn promised<'a>(asker: Asker<'a>, host: &'a HostState) -> impl Iterator<Item = &'a crate::cluster::Nominated> {
-    let priority = asker.shape.priority;
-    host.nominated.iter().filter(move |other| other.priority >= priority && Some(&other.key) != asker.key)
 }
 
 fn ask_resources(asker: Asker<'_>, host: &HostState, resources: &Resources, refuse: &mut dyn FnMut(Refusal) -> bool) {
@@ -117,7 +136,7 @@ fn ask_resources(asker: Asker<'_>, host: &HostState, resources: &Resources, refu
         return ask_capacity(asker.demand, &host.capacity, resources, refuse);
     }
     let mut capacity = host.capacity.clone();
-    for nominated in promised(asker, host) {
+    for nominated in asker.promised(host) {
         capacity.used.add(&nominated.demand);
     }
     ask_capacity(asker.demand, &capacity, resources, refuse)

@@ -1,7 +1,7 @@
 //! The hosts that can take pods of a class, and which of them is best: kept up host by host, as they change.
 //!
-//! A host's own worth (what it has left, images) orders it within its cell; the cell stands for all that is judged by
-//! comparison with others (domains, preferred labels, taints). So a pod costs one look at each cell and one host to put anew.
+//! A host's own worth (what it has left) orders it within its cell; the cell stands for all that is judged by comparison
+//! with others (domains, preferred labels, taints, on how many nodes images lie). So a pod costs one look at each cell and one host to put anew.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +11,9 @@ use crate::{
     class::{Class, Column},
     cluster::{Cluster, HostState},
     filters::{self, Asker},
+    rules::Counts,
     scores::{self, Weights},
+    verdict,
 };
 
 /// What all hosts of a cell have in common.
@@ -19,10 +21,14 @@ use crate::{
 pub struct CellKey {
     /// For each column the domain, or the count where domains are too many; -1 for none.
     places: Box<[i64]>,
+    /// For each column what pods that are promised room there would add; empty where they add nothing.
+    promised: Box<[i64]>,
     /// Taints it would rather not bear.
     taints: i64,
     /// The weight of preferred labels.
     labels: i64,
+    /// How large each of the pod's images is there; empty where none lies there.
+    images: Box<[i64]>,
 }
 
 pub struct Ranking {
@@ -103,7 +109,9 @@ impl Ranking {
                     cluster.topology_of(cluster.tally_topology(*tally)).domain(host).map_or(-1, i64::from)
                 }
             });
-            (CellKey { places: places.collect(), taints: standing.taints, labels: standing.labels }, standing.worth)
+            let promised = verdict::promised(cluster, &self.class, Asker::of(&self.class, None), host);
+            let Standing { taints, labels, images, worth } = standing;
+            (CellKey { places: places.collect(), promised, taints, labels, images }, worth)
         });
         self.cells.put(host, place);
     }
@@ -115,7 +123,7 @@ impl Ranking {
         for cell in self.cells.iter() {
             let values: Vec<Option<i64>> =
                 (0..rules.columns.len()).map(|at| self.value(cluster, &cell.key, at)).collect();
-            if !rules.allow(cluster, &values) {
+            if !rules.allow(cluster, Counts { here: &values, promised: &cell.key.promised }) {
                 continue;
             }
             let first = match admits {
@@ -159,6 +167,7 @@ impl Ranking {
                 labels: cell.key.labels,
                 crowding: (!rules.ignores(&cell.values)).then(|| rules.crowding(&cell.values, &weights)),
                 liking: rules.liking(&cell.values),
+                images: scores::images(cluster, &self.class, &cell.key.images),
             })
             .collect();
         let asked = Weights { spread: !rules.soft.is_empty(), affinity: rules.likes_anyone(cluster) };
@@ -203,18 +212,18 @@ impl Ranking {
 pub struct Standing {
     pub taints: i64,
     pub labels: i64,
+    pub images: Box<[i64]>,
     pub worth: i64,
 }
 
 /// None where the host refuses the pod.
 fn standing(cluster: &Cluster, class: &Class, host: &HostState) -> Option<Standing> {
     let mut refused = host.node.is_none();
-    let asker = Asker { key: None, shape: &class.shape, demand: &class.demand };
-    filters::ask(asker, host, &cluster.resources, &mut |_| {
+    filters::ask(Asker::of(class, None), host, &cluster.resources, &mut |_| {
         refused = true;
         false
     });
-    if refused { None } else { Some(scores::standing(cluster, class, host)) }
+    if refused { None } else { Some(scores::standing(class, host)) }
 }
 
 /// Rankings by class, as many as memory allows.

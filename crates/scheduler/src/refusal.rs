@@ -76,6 +76,7 @@ pub enum VolumeRefusal {
     TooMany { driver: Box<str>, most: u32 },
     NodeConflict { claim: Box<str>, volume: Box<str> },
     NothingToBind { claim: Box<str> },
+    NotEnoughSpace { claim: Box<str>, class: Box<str>, size: Box<str> },
     Zone { volume: Box<str>, key: Box<str>, wanted: Box<str> },
 }
 
@@ -188,6 +189,7 @@ impl VolumeRefusal {
             Self::TooMany { .. } => "node(s) exceed max volume count",
             Self::NodeConflict { .. } => "node(s) didn't match PersistentVolume's node affinity",
             Self::NothingToBind { .. } => "node(s) didn't find available persistent volumes to bind",
+            Self::NotEnoughSpace { .. } => "node(s) did not have enough free storage",
             Self::Zone { .. } => "node(s) had no available volume zone",
         }
     }
@@ -201,6 +203,9 @@ impl VolumeRefusal {
                 format!("use a node that the volume {volume} of the claim {claim} can be reached from")
             }
             Self::NothingToBind { claim } => format!("provide a volume for the claim {claim} that this node can reach"),
+            Self::NotEnoughSpace { claim, class, size } => {
+                format!("free {size} of storage class {class} where this node reaches it, for the claim {claim}")
+            }
             Self::Zone { volume, key, wanted } => {
                 format!("use a node in {key}={}, where the volume {volume} is", wanted.replace("__", " or "))
             }

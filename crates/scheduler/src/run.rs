@@ -48,6 +48,8 @@ pub const TOPICS: &[Topic] = &[
     Topic::PodDisruptionBudget,
     Topic::StorageClass,
     Topic::CSINode,
+    Topic::CSIDriver,
+    Topic::CSIStorageCapacity,
     Topic::PersistentVolume,
     Topic::PersistentVolumeClaim,
     Topic::Pod,
@@ -100,7 +102,7 @@ async fn run(mut core: Core, hands: Hands) {
         while let Ok(failed) = reports.try_recv() {
             match failed {
                 Failed::Binding(pod) => core.binding_failed(&pod),
-                Failed::Preemption(pod, victims) => core.preemption_failed(&pod, &victims),
+                Failed::Preemption(pod, victims) => core.preemption_failed(&pod, &victims, now),
             }
         }
         while work.try_join_next().is_some() || slow.try_join_next().is_some() {}
@@ -230,12 +232,22 @@ impl Hands {
         for victim in &waiting.victims {
             self.evict(victim, waiting).await?;
         }
-        if let Some(patch) = status_patch(waiting, self.clock.now()) {
-            match self.requests.patch(&Pod::KIND, &pod.key(), "status", (Patch::Strategic, &patch)).await {
-                Ok(answer) => self.caches.observe_answer(&Pod::KIND, &answer),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
+        for other in &waiting.displaced {
+            let patch = json!({"metadata": {"uid": other.metadata.uid}, "status": {"nominatedNodeName": null}});
+            self.patch_status(other, &patch).await?;
+        }
+        match status_patch(waiting, self.clock.now()) {
+            Some(patch) => self.patch_status(pod, &patch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes to the status of a pod, if it still is.
+    async fn patch_status(&self, pod: &Pod, patch: &Value) -> Result<(), ApiError> {
+        match self.requests.patch(&Pod::KIND, &pod.key(), "status", (Patch::Strategic, patch)).await {
+            Ok(answer) => self.caches.observe_answer(&Pod::KIND, &answer),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What makes one node better than another: the scores of the default profile and their weights.
 
+use client::objects::Node;
 use placement::spread;
 
 use crate::{
@@ -28,6 +29,8 @@ pub struct Compared {
     /// None where the rules on spreading leave the host out.
     pub crowding: Option<i64>,
     pub liking: i64,
+    /// What its images are worth, from 0 to 100.
+    pub images: i64,
 }
 
 /// Which of the comparisons there are.
@@ -37,7 +40,7 @@ pub struct Weights {
     pub affinity: bool,
 }
 
-/// What each is worth beside the others, from 0 to 900.
+/// What each is worth beside the others, from 0 to 1000.
 pub fn compare(all: &[Compared], asked: Weights) -> Vec<i64> {
     let most = |of: fn(&Compared) -> i64| all.iter().map(of).max().unwrap_or(0);
     let least = |of: fn(&Compared) -> i64| all.iter().map(of).min().unwrap_or(0);
@@ -57,15 +60,17 @@ pub fn compare(all: &[Compared], asked: Weights) -> Vec<i64> {
         } else {
             (100.0 * ((one.liking - disliked) as f64 / (liked - disliked) as f64)) as i64
         };
-        TAINTS * taints + LABELS * labels + SPREAD * spread + AFFINITY * affinity
+        TAINTS * taints + LABELS * labels + SPREAD * spread + AFFINITY * affinity + one.images
     };
     all.iter().map(score).collect()
 }
 
 /// How a host that takes the pod stands, as far as it alone decides.
-pub fn standing(cluster: &Cluster, class: &Class, host: &HostState) -> Standing {
+pub fn standing(class: &Class, host: &HostState) -> Standing {
     let shape = &class.shape;
-    let Some(node) = &host.node else { return Standing { taints: 0, labels: 0, worth: 0 } };
+    let Some(node) = &host.node else {
+        return Standing { taints: 0, labels: 0, images: Box::default(), worth: 0 };
+    };
     let tolerated = |taint| shape.tolerations.iter().any(|toleration| toleration.tolerates(taint));
     let taints = node.spec.taints.iter().filter(|taint| !crate::filters::is_hard(taint.effect) && !tolerated(taint));
     let labels = shape.preferred_node_affinity.iter().filter(|(_, term)| term.matches(node));
@@ -73,7 +78,8 @@ pub fn standing(cluster: &Cluster, class: &Class, host: &HostState) -> Standing 
     Standing {
         taints: taints.count() as i64,
         labels: labels.map(|(weight, _)| i64::from(*weight)).sum(),
-        worth: least_allocated(class, host) + balanced(class, host) + images(cluster, class, host),
+        images: image_sizes(class, node),
+        worth: least_allocated(class, host) + balanced(class, host),
     }
 }
 
@@ -110,18 +116,27 @@ fn balanced(class: &Class, host: &HostState) -> i64 {
     50 + (50 + evenness(demand) - evenness([0, 0])) / 2
 }
 
+/// How large each of the pod's images is on the node; empty where none lies there.
+fn image_sizes(class: &Class, node: &Node) -> Box<[i64]> {
+    let size = |wanted: &str| {
+        let mut images = node.status.images.iter();
+        images.find(|image| image.names.iter().any(|name| **name == *wanted)).map_or(0, |image| image.size_bytes)
+    };
+    if node.status.images.is_empty() {
+        return Box::default();
+    }
+    let sizes: Box<[i64]> = class.shape.images.iter().map(|image| size(image)).collect();
+    if sizes.iter().all(|size| *size == 0) { Box::default() } else { sizes }
+}
+
 /// The more of the images lie there, the better; one that lies on few nodes counts less, not to crowd those.
-fn images(cluster: &Cluster, class: &Class, host: &HostState) -> i64 {
-    let Some(node) = &host.node else { return 0 };
-    if node.status.images.is_empty() || class.shape.containers == 0 {
+pub fn images(cluster: &Cluster, class: &Class, sizes: &[i64]) -> i64 {
+    if sizes.is_empty() || class.shape.containers == 0 {
         return 0;
     }
-    let size = |wanted: &str| {
-        let found = node.status.images.iter().find(|image| image.names.iter().any(|name| **name == *wanted));
-        let share = f64::from(cluster.spread_of_image(wanted)) / cluster.nodes.max(1) as f64;
-        found.map_or(0, |image| (image.size_bytes as f64 * share) as i64)
-    };
+    let spread = |image: &str| f64::from(cluster.spread_of_image(image)) / cluster.nodes.max(1) as f64;
+    let counted = class.shape.images.iter().zip(sizes).map(|(image, size)| (*size as f64 * spread(image)) as i64);
     let most = LARGEST_IMAGE * i64::from(class.shape.containers);
-    let sum = class.shape.images.iter().map(|image| size(image)).sum::<i64>().clamp(SMALLEST_IMAGE, most);
+    let sum = counted.sum::<i64>().clamp(SMALLEST_IMAGE, most);
     100 * (sum - SMALLEST_IMAGE) / (most - SMALLEST_IMAGE)
 }

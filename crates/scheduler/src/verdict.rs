@@ -9,6 +9,7 @@ use crate::{
     cluster::Cluster,
     filters::{self, Asker},
     refusal::{Plugin, Refusal},
+    rules::Counts,
     volumes::{Needs, Volumes},
 };
 
@@ -34,12 +35,13 @@ pub fn admits(cluster: &Cluster, volumes: &Volumes, pod: Pod<'_>, host: Host) ->
 pub fn admits_without_volumes(cluster: &Cluster, class: &Class, key: Option<&Key>, host: Host) -> bool {
     let state = cluster.host_state(host);
     let mut refused = state.node.is_none();
-    let asker = Asker { key, shape: &class.shape, demand: &class.demand };
+    let asker = Asker::of(class, key);
     filters::ask(asker, state, &cluster.resources, &mut |_| {
         refused = true;
         false
     });
-    !refused && class.rules.allow(cluster, &values(cluster, class, host))
+    let (here, promised) = (values(cluster, class, host), promised(cluster, class, asker, host));
+    !refused && class.rules.allow(cluster, Counts { here: &here, promised: &promised })
 }
 
 /// Calls `refuse` with what keeps the pod from the host, until it returns false.
@@ -51,15 +53,34 @@ pub fn ask(
     refuse: &mut dyn FnMut(Refusal) -> bool,
 ) {
     let state = cluster.host_state(host);
+    let mut refused = false;
+    for asker in Asker::of(class, Some(key)).ways(state) {
+        ask_one_way(cluster, volumes, (asker, class, needs), host, &mut |refusal| {
+            refused = true;
+            refuse(refusal)
+        });
+        if refused {
+            return;
+        }
+    }
+}
+
+fn ask_one_way(
+    cluster: &Cluster,
+    volumes: &Volumes,
+    (asker, class, needs): (Asker<'_>, &Class, Option<&Needs>),
+    host: Host,
+    refuse: &mut dyn FnMut(Refusal) -> bool,
+) {
+    let state = cluster.host_state(host);
     let mut go_on = true;
     let mut watched = |refusal| {
         go_on = refuse(refusal);
         go_on
     };
-    let asker = Asker { key: Some(key), shape: &class.shape, demand: &class.demand };
     filters::ask(asker, state, &cluster.resources, &mut watched);
     if go_on && let Some(needs) = needs {
-        volumes.ask(cluster, (needs, key), state, &mut |refusal| {
+        volumes.ask(cluster, (needs, asker), state, &mut |refusal| {
             go_on = refuse(refusal);
             go_on
         });
@@ -69,12 +90,25 @@ pub fn ask(
             let topology = cluster.topology_of(topology);
             topology.domain(host).map(|domain| topology.name(domain)).unwrap_or_default().into()
         };
-        class.rules.ask(cluster, &values(cluster, class, host), &name, refuse);
+        let (here, promised) = (values(cluster, class, host), promised(cluster, class, asker, host));
+        class.rules.ask(cluster, Counts { here: &here, promised: &promised }, &name, refuse);
     }
 }
 
 fn values(cluster: &Cluster, class: &Class, host: Host) -> Vec<Option<i64>> {
     class.rules.columns.iter().map(|tally| cluster.count_at(*tally, host)).collect()
+}
+
+/// By column, what promises on the host that come before the pod would add; empty where they add nothing.
+pub fn promised(cluster: &Cluster, class: &Class, asker: Asker<'_>, host: Host) -> Box<[i64]> {
+    let state = cluster.host_state(host);
+    if asker.promised(state).next().is_none() {
+        return Box::default();
+    }
+    let columns = class.rules.columns.iter();
+    let counts: Box<[i64]> =
+        columns.map(|tally| cluster.promised_at(*tally, host, asker.promised(state))).collect();
+    if counts.iter().all(|count| *count == 0) { Box::default() } else { counts }
 }
 
 /// For every node what the first rule that refuses says, as the event tells it.

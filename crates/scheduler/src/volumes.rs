@@ -3,6 +3,7 @@
 //!
 //! Not here: binding claims and making volumes, which a controller does once it knows the node.
 
+mod capacities;
 mod fit;
 
 use std::{
@@ -18,6 +19,7 @@ use client::{
         storage::{BIND_COMPLETED, BOUND_BY_CONTROLLER, SELECTED_NODE},
     },
 };
+use capacities::{Capacities, Room};
 use serde_json::{Value, json};
 
 use crate::{refusal::Plugin, verdict::PodRefusal};
@@ -29,6 +31,7 @@ pub struct Volumes {
     volumes: BTreeMap<Box<str>, Arc<PersistentVolume>>,
     classes: HashMap<Box<str>, Arc<StorageClass>>,
     drivers: HashMap<Box<str>, Arc<CSINode>>,
+    pub capacities: Capacities,
     /// By pod.
     assumed: HashMap<Key, Assumed>,
 }
@@ -60,6 +63,8 @@ struct Unbound {
     /// Volumes that are there and could be it, the smallest first.
     candidates: Vec<Arc<PersistentVolume>>,
     class: Arc<StorageClass>,
+    /// Where there is room to make it; none where that need not be asked.
+    room: Option<Room>,
 }
 
 /// A write that has to precede the binding: a merge patch.
@@ -176,8 +181,9 @@ impl Volumes {
             candidates.retain(|volume| volume.spec.claim_ref.is_some());
         }
         candidates.sort_by_key(|volume| volume.capacity());
+        let room = self.capacities.room(&class.provisioner, claim);
         let (claim, class) = (Arc::clone(claim), Arc::clone(class));
-        Ok(Some(Unbound { claim, selected, candidates, class }))
+        Ok(Some(Unbound { claim, selected, candidates, class, room }))
     }
 
     /// Takes what is decided to be done; what has to be written first, and the claims that have to be bound before the pod.

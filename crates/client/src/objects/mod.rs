@@ -34,7 +34,9 @@ pub use pod::Pod;
 pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use shape::PodShape;
-pub use storage::{CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeAttributesClass};
+pub use storage::{
+    CSIDriver, CSINode, CSIStorageCapacity, PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeAttributesClass,
+};
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 
 use std::{ops::Deref, sync::Arc};

@@ -1,20 +1,22 @@
 //! Pods.
 
+mod written;
+
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::{
     Condition, Meta, Object,
     container::ContainerStatus,
     service::Protocol,
-    shape::{self, PodShape, PodVolume},
+    shape::{PodShape, PodVolume},
 };
 use crate::{Key, Kind};
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "written::WrittenPod")]
 pub struct Pod {
     pub metadata: Meta,
     pub spec: PodSpec,
@@ -53,8 +55,7 @@ impl Object for Pod {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(from = "shape::WrittenSpec")]
+#[derive(Debug, Clone, Default)]
 pub struct PodSpec {
     /// Empty until the pod is bound.
     pub node_name: Box<str>,
@@ -77,8 +78,7 @@ pub struct ClaimVolume {
     pub claim: Box<str>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct PodStatus {
     pub phase: Phase,
     /// Why it is in that phase; mostly empty.
@@ -89,9 +89,7 @@ pub struct PodStatus {
     /// Where room is being made for the pod.
     pub nominated_node_name: Box<str>,
     pub start_time: Option<Timestamp>,
-    #[serde(rename = "podIP", deserialize_with = "address")]
     pod_ip: Option<IpAddr>,
-    #[serde(rename = "podIPs", deserialize_with = "addresses")]
     pod_ips: Box<[IpAddr]>,
 }
 
@@ -161,22 +159,6 @@ impl Pod {
     pub fn claims(&self) -> impl Iterator<Item = Key> {
         self.claim_names().map(|claim| Key::new(&self.metadata.namespace, &claim))
     }
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
-    let text: Option<Box<str>> = Option::deserialize(deserializer)?;
-    Ok(text.and_then(|text| api::syntax::parse_ip(&text)))
-}
-
-/// What is no address is left out: a node's report must not make a pod unreadable.
-fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[IpAddr]>, D::Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct PodIp {
-        ip: Box<str>,
-    }
-    let list: Option<Vec<PodIp>> = Option::deserialize(deserializer)?;
-    Ok(list.unwrap_or_default().iter().filter_map(|entry| api::syntax::parse_ip(&entry.ip)).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a pod requests of a node's resources (the resource page, and KEPs 753 on sidecars and 2837 on pod-level resources).
+//! What a pod requests of a node's resources (the resource page, and KEPs 753 on sidecars, 2837 on pod-level resources and
+//! 1287 on resizing in place).
 
 use document::quantity::Quantity;
 use serde::Deserialize;
@@ -31,10 +32,27 @@ pub(super) struct WrittenResources {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct WrittenContainer {
+    name: Box<str>,
     pub image: Box<str>,
     restart_policy: Box<str>,
     resources: WrittenResources,
     pub ports: Vec<WrittenPort>,
+}
+
+/// What a container, or a pod as a whole, has been given, by its status: its spec may ask for something else since.
+#[derive(Default)]
+pub(super) struct Given {
+    pub resources: Option<WrittenResources>,
+    pub allocated_resources: Labels,
+}
+
+/// What a pod and its containers have been given.
+#[derive(Default)]
+pub(super) struct GivenToPod {
+    pub whole: Given,
+    pub containers: Vec<(Box<str>, Given)>,
+    /// The node can never do what the spec asks for.
+    pub is_infeasible: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -83,14 +101,16 @@ pub fn amount(resource: &str, written: &str) -> i64 {
 struct Sum<'a>(Vec<(&'a str, i64)>);
 
 impl<'a> Sum<'a> {
-    fn of(written: &'a Labels, presume: bool) -> Self {
-        let mut sum = Self(written.iter().map(|(name, quantity)| (name, amount(name, quantity))).collect());
+    fn of(written: &'a Labels) -> Self {
+        Self(written.iter().map(|(name, quantity)| (name, amount(name, quantity))).collect())
+    }
+
+    fn presume(&mut self) {
         for (name, presumed) in [("cpu", PRESUMED_CPU), ("memory", PRESUMED_MEMORY)] {
-            if presume && written.get(name).is_none() {
-                sum.0.push((name, presumed));
+            if self.0.iter().all(|(known, _)| *known != name) {
+                self.0.push((name, presumed));
             }
         }
-        sum
     }
 
     fn merge(&mut self, other: &Self, how: impl Fn(i64, i64) -> i64) {
@@ -117,9 +137,10 @@ impl Requests {
         containers: (&[WrittenContainer], &[WrittenContainer]),
         pod: &WrittenResources,
         overhead: &Labels,
+        given: &GivenToPod,
     ) -> Self {
-        let sum = of_pod(containers, pod, overhead, false);
-        let presumed = of_pod(containers, pod, overhead, true);
+        let sum = of_pod(containers, pod, overhead, given, false);
+        let presumed = of_pod(containers, pod, overhead, given, true);
         let mut amounts: Vec<(Box<str>, i64)> =
             sum.0.into_iter().filter(|(_, amount)| *amount != 0).map(|(name, amount)| (name.into(), amount)).collect();
         amounts.sort();
@@ -131,35 +152,64 @@ impl Requests {
     }
 }
 
+impl GivenToPod {
+    /// What is taken for somebody who asks for that: while a resize is under way, the most of what is asked for and given.
+    fn taken<'a>(&'a self, asked: &'a WrittenResources, given: Option<&'a Given>) -> Sum<'a> {
+        let Some((actual, given)) = given.and_then(|given| Some((given.resources.as_ref()?, given))) else {
+            return Sum::of(&asked.requests);
+        };
+        let mut taken = Sum::of(&actual.requests);
+        taken.merge(&Sum::of(&given.allocated_resources), i64::max);
+        if !self.is_infeasible {
+            taken.merge(&Sum::of(&asked.requests), i64::max);
+        }
+        taken
+    }
+
+    fn taken_by<'a>(&'a self, container: &'a WrittenContainer) -> Sum<'a> {
+        let given = self.containers.iter().find(|(name, _)| *name == container.name);
+        self.taken(&container.resources, given.map(|(_, given)| given))
+    }
+}
+
 fn of_pod<'a>(
     (containers, init): (&'a [WrittenContainer], &'a [WrittenContainer]),
     pod: &'a WrittenResources,
     overhead: &'a Labels,
+    given: &'a GivenToPod,
     presume: bool,
 ) -> Sum<'a> {
+    let with_presumed = |mut sum: Sum<'a>| {
+        if presume {
+            sum.presume();
+        }
+        sum
+    };
     let mut sum = Sum::default();
     for container in containers {
-        sum.add(&Sum::of(&container.resources.requests, presume));
+        sum.add(&with_presumed(given.taken_by(container)));
     }
     // While an init container runs, the sidecars before it run too.
     let (mut sidecars, mut peak) = (Sum::default(), Sum::default());
     for container in init {
-        let mut now = Sum::of(&container.resources.requests, presume);
+        let mut now;
         if container.is_sidecar() {
-            sum.add(&now);
-            sidecars.add(&now);
+            let sidecar = with_presumed(given.taken_by(container));
+            sum.add(&sidecar);
+            sidecars.add(&sidecar);
             now = sidecars.clone();
         } else {
+            now = with_presumed(Sum::of(&container.resources.requests));
             now.add(&sidecars);
         }
         peak.merge(&now, i64::max);
     }
     sum.merge(&peak, i64::max);
     let whole = |name: &str| name == "cpu" || name == "memory" || name.starts_with("hugepages-");
-    let asked = pod.requests.iter().filter(|(name, _)| whole(name));
-    let asked = Sum(asked.map(|(name, quantity)| (name, amount(name, quantity))).collect());
+    let mut asked = given.taken(pod, Some(&given.whole));
+    asked.0.retain(|(name, _)| whole(name) && pod.requests.get(name).is_some());
     sum.merge(&asked, |_, of_pod| of_pod);
-    sum.add(&Sum::of(overhead, false));
+    sum.add(&Sum::of(overhead));
     sum
 }
 
@@ -185,6 +235,26 @@ mod tests {
         assert_eq!(*requests(whole).amounts, [("cpu".into(), 2050), ("memory".into(), 1 << 20)]);
         let silent = requests(json!({"containers": [{}, container("1")]}));
         assert_eq!((silent.get("cpu"), silent.presumed), (1000, [1100, 400 << 20]));
+    }
+
+    #[test]
+    fn while_a_resize_is_under_way_the_most_counts() {
+        let requests = |asked: &str, actual: &str, allocated: &str, reason: &str| {
+            let given = json!({"requests": {"cpu": actual}});
+            let pod: Pod = serde_json::from_value(json!({
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": asked}}}]},
+                "status": {
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                    "containerStatuses": [{"name": "c", "resources": given, "allocatedResources": {"cpu": allocated}}],
+                },
+            }))
+            .unwrap();
+            pod.spec.shape.requests.get("cpu")
+        };
+        assert_eq!(requests("3", "1", "2", "Deferred"), 3000);
+        assert_eq!(requests("1", "3", "2", "Deferred"), 3000);
+        assert_eq!(requests("3", "1", "2", "Infeasible"), 2000);
+        assert_eq!(requests("1", "1", "1", "Infeasible"), 1000);
     }
 
     #[test]

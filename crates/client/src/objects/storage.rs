@@ -367,6 +367,58 @@ impl Object for CSINode {
     }
 }
 
+/// What a driver says of itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CSIDriver {
+    pub metadata: Meta,
+    pub spec: CsiDriverSpec,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CsiDriverSpec {
+    /// Volumes are made only where [`CSIStorageCapacity`] says there is enough.
+    pub storage_capacity: Option<bool>,
+}
+
+impl Object for CSIDriver {
+    const KIND: Kind = Kind::of_cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+/// What volumes of a class can still take, on some nodes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CSIStorageCapacity {
+    pub metadata: Meta,
+    pub storage_class_name: Box<str>,
+    /// The nodes that reach it; none does where nothing is said.
+    #[serde(deserialize_with = "maybe_selector")]
+    pub node_topology: Option<LabelSelector>,
+    pub capacity: Option<Box<str>>,
+    pub maximum_volume_size: Option<Box<str>>,
+}
+
+impl Object for CSIStorageCapacity {
+    const KIND: Kind = Kind::namespaced("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities");
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl CSIStorageCapacity {
+    /// How large a volume may be: the size that is said to be the largest, or what is left as a whole.
+    pub fn limit(&self) -> Option<Quantity> {
+        let written = self.maximum_volume_size.as_ref().or(self.capacity.as_ref())?;
+        Quantity::parse(written).ok()
+    }
+}
+
 fn quantity(amounts: &Labels) -> Quantity {
     // The server has refused what cannot be read.
     amounts.get(STORAGE).and_then(|text| Quantity::parse(text).ok()).unwrap_or(Quantity::ZERO)

@@ -5,7 +5,7 @@ use client::objects::{Labels, Node, node::Toleration, node_selector::NodeSelecto
 use placement::{Domain, Host, Tally};
 
 use super::{
-    Carried, Cluster, KindId, TermId,
+    Carried, Cluster, KindId, Nominated, TermId,
     kinds::{Kind, Wish},
 };
 
@@ -147,6 +147,21 @@ impl Cluster {
         Some(counting.tally.count(domain))
     }
 
+    /// What these promises on the host would add to the count in its domain.
+    pub fn promised_at<'a>(
+        &self,
+        id: TallyId,
+        host: Host,
+        promised: impl Iterator<Item = &'a Nominated>,
+    ) -> i64 {
+        let counting = &self.tallies[id];
+        if !counting.counts_on(host) || self.topologies[counting.key.topology].domain(host).is_none() {
+            return 0;
+        }
+        let weights = promised.flat_map(|nominated| &self.kinds.get(nominated.kind).tallies);
+        weights.filter(|(tally, _)| *tally == id).map(|(_, weight)| weight).sum()
+    }
+
     /// The number of a wish that placed pods carry.
     pub(super) fn term(&mut self, who: Who, topology: usize, wish: Wish) -> TermId {
         let same = |term: &Carried| term.topology == topology && term.wish == wish && term.who == who;
@@ -171,8 +186,9 @@ impl Cluster {
         for kind in self.kinds.iter_mut() {
             kind.forget_counts();
         }
-        let mut placed: Vec<KindId> =
-            self.hosts.iter().flat_map(|host| host.pods.iter().map(|placed| placed.kind)).collect();
+        let placed = self.hosts.iter().flat_map(|host| host.pods.iter().map(|placed| placed.kind));
+        let promised = self.hosts.iter().flat_map(|host| host.nominated.iter().map(|nominated| nominated.kind));
+        let mut placed: Vec<KindId> = placed.chain(promised).collect();
         placed.sort_unstable();
         placed.dedup();
         for kind in placed {

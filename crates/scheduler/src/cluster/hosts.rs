@@ -29,10 +29,17 @@ pub struct Placed {
 
 /// A pod for which room is being made on the host.
 pub struct Nominated {
+    pub pod: Arc<Pod>,
     pub key: Key,
-    pub priority: i32,
+    pub kind: KindId,
+    /// The place that it takes among the node's pods included.
     pub demand: Amounts,
-    pub ports: Box<[HostPort]>,
+}
+
+impl Nominated {
+    pub fn priority(&self) -> i32 {
+        self.pod.spec.shape.priority
+    }
 }
 
 impl HostState {
@@ -153,13 +160,7 @@ impl Cluster {
 
     /// Puts a pod on a host.
     pub fn attach(&mut self, pod: &Arc<Pod>, host: Host) {
-        let kind = self.hold(pod);
-        let shape = &pod.spec.shape;
-        let wishes = [&shape.affinity, &shape.anti_affinity];
-        let has_wishes = wishes.iter().any(|wish| !wish.required.is_empty() || !wish.preferred.is_empty());
-        if has_wishes && self.kinds.get(kind).carries.is_empty() {
-            self.make_wishes_known(kind);
-        }
+        let kind = self.hold_with_wishes(pod);
         self.load(kind, host, 1);
         for claim in pod.claims() {
             *self.claims.entry(claim).or_default() += 1;
@@ -167,6 +168,18 @@ impl Cluster {
         self.hosts[host as usize].pods.push(Placed { pod: Arc::clone(pod), kind });
         self.count(kind, host, 1);
         self.touch(host);
+    }
+
+    /// The kind of a pod whose wishes others are to respect.
+    fn hold_with_wishes(&mut self, pod: &Pod) -> KindId {
+        let kind = self.hold(pod);
+        let shape = &pod.spec.shape;
+        let wishes = [&shape.affinity, &shape.anti_affinity];
+        let has_wishes = wishes.iter().any(|wish| !wish.required.is_empty() || !wish.preferred.is_empty());
+        if has_wishes && self.kinds.get(kind).carries.is_empty() {
+            self.make_wishes_known(kind);
+        }
+        kind
     }
 
     /// Takes a pod off a host.
@@ -227,18 +240,21 @@ impl Cluster {
     }
 
     /// Promises the pod room on the host.
-    pub fn nominate(&mut self, pod: &Pod, host: Host) {
-        let requests = pod.spec.shape.requests.amounts.iter().map(|(name, amount)| (&**name, *amount));
-        let mut demand = self.resources.amounts(requests);
+    pub fn nominate(&mut self, pod: &Arc<Pod>, host: Host) {
+        let kind = self.hold_with_wishes(pod);
+        let mut demand = self.kinds.get(kind).demand.clone();
         demand.set(PODS, 1);
-        let shape = &pod.spec.shape;
-        let nominated = Nominated { key: pod.key(), priority: shape.priority, demand, ports: shape.host_ports.clone() };
+        let nominated = Nominated { pod: Arc::clone(pod), key: pod.key(), kind, demand };
         self.hosts[host as usize].nominated.push(nominated);
         self.touch(host);
     }
 
     pub fn withdraw(&mut self, key: &Key, host: Host) {
-        self.hosts[host as usize].nominated.retain(|nominated| nominated.key != *key);
+        let promises = &mut self.hosts[host as usize].nominated;
+        let Some(at) = promises.iter().position(|nominated| nominated.key == *key) else { return };
+        let Nominated { kind, .. } = promises.swap_remove(at);
+        self.release(kind);
         self.touch(host);
+        self.give_up(host);
     }
 }

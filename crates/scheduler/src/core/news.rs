@@ -6,9 +6,10 @@ use api::selector::{LabelSelector, Operator, Requirement};
 use client::{
     Change, Key,
     caches::Changes,
-    objects::{Labels, Node, Object, Pod},
+    objects::{CSIStorageCapacity, Labels, Node, Object, Pod},
 };
 use jiff::Timestamp;
+use placement::Host;
 
 use super::{
     Core,
@@ -90,6 +91,22 @@ impl Core {
                 }
                 self.wake(&News::Volumes(None), now);
             }
+            Changes::CSIDriver(changes) => {
+                for change in changes {
+                    self.volumes.capacities.set_driver(change.key.name(), change.new.as_deref());
+                }
+                self.wake(&News::Room, now);
+            }
+            Changes::CSIStorageCapacity(changes) => {
+                let limit = |capacity: &Option<Arc<CSIStorageCapacity>>| capacity.as_ref()?.limit();
+                let is_more = changes.iter().any(|change| limit(&change.new) > limit(&change.old));
+                for change in changes {
+                    self.volumes.capacities.set(change);
+                }
+                if is_more {
+                    self.wake(&News::Room, now);
+                }
+            }
             _ => {}
         }
     }
@@ -107,7 +124,7 @@ impl Core {
             let promised: Vec<Key> =
                 self.cluster.host_state(host).nominated.iter().map(|nominated| nominated.key.clone()).collect();
             for key in promised {
-                self.withdraw(&key);
+                self.withdraw(&key, now);
             }
         }
         if self.cluster.set_node(name, node)
@@ -127,17 +144,19 @@ impl Core {
         if pod.is_over() {
             return self.forget_pod(key, now);
         }
+        let old = self.pods.get(key).map(|known| Arc::clone(&known.pod));
         let known = self.pods.entry(key.clone()).or_insert_with(|| Known {
             pod: Arc::clone(pod),
             whereabouts: Whereabouts::Waiting,
             nominated: None,
             resting: None,
         });
-        let old = std::mem::replace(&mut known.pod, Arc::clone(pod));
+        known.pod = Arc::clone(pod);
         let whereabouts = known.whereabouts;
         if pod.spec.node_name.is_empty() {
-            return self.apply_waiting(key, &old, pod, whereabouts, now);
+            return self.apply_waiting(key, old.as_deref(), pod, whereabouts, now);
         }
+        let old = old.unwrap_or_else(|| Arc::clone(pod));
         let host = self.cluster.host_named(&pod.spec.node_name);
         match whereabouts {
             Whereabouts::Assumed(on) | Whereabouts::Bound(on) if on == host => {
@@ -156,16 +175,16 @@ impl Core {
     }
 
     /// A pod that is bound, by whoever.
-    fn arrive(&mut self, key: &Key, pod: &Arc<Pod>, host: u32, now: Timestamp) {
+    fn arrive(&mut self, key: &Key, pod: &Arc<Pod>, host: Host, now: Timestamp) {
         self.stir(key);
         self.queue.remove(key);
-        self.withdraw(key);
+        let promised = self.take_promise(key);
         self.cluster.attach(pod, host);
-        self.wake(&News::Arrived(pod), now);
+        self.pod_came(pod, host, promised, now);
     }
 
     /// Another state of a pod that is where it was.
-    fn stay(&mut self, old: &Arc<Pod>, pod: &Arc<Pod>, host: u32, now: Timestamp) {
+    fn stay(&mut self, old: &Arc<Pod>, pod: &Arc<Pod>, host: Host, now: Timestamp) {
         self.queue.remove(&pod.key());
         let relabelled = old.metadata.labels != pod.metadata.labels;
         let reshaped = !Arc::ptr_eq(&old.spec.shape, &pod.spec.shape);
@@ -180,7 +199,7 @@ impl Core {
         }
     }
 
-    fn apply_waiting(&mut self, key: &Key, old: &Pod, pod: &Arc<Pod>, whereabouts: Whereabouts, _now: Timestamp) {
+    fn apply_waiting(&mut self, key: &Key, old: Option<&Pod>, pod: &Arc<Pod>, whereabouts: Whereabouts, now: Timestamp) {
         // A state from before the binding that is under way.
         if whereabouts.host().is_some() {
             if let Some(host) = whereabouts.host() {
@@ -191,16 +210,17 @@ impl Core {
         if !is_waiting(pod) {
             self.stir(key);
             self.queue.remove(key);
-            return self.withdraw(key);
+            return self.withdraw(key, now);
         }
+        // What was decided here since is newer than a status that says what it said before.
         let nominated = &pod.status.nominated_node_name;
-        if !nominated.is_empty() && self.pods.get(key).is_some_and(|known| known.nominated.is_none()) {
-            self.nominate(key, &nominated.clone());
+        if old.map(|old| &old.status.nominated_node_name).is_none_or(|old| old != nominated) {
+            self.promise_room(key, nominated, now);
         }
-        let changed = !Arc::ptr_eq(&old.spec.shape, &pod.spec.shape)
+        let changed = |old: &Pod| !Arc::ptr_eq(&old.spec.shape, &pod.spec.shape)
             || old.metadata.labels != pod.metadata.labels
             || old.spec.volumes != pod.spec.volumes;
-        if changed || !self.queue.contains(key) {
+        if old.is_none_or(changed) || !self.queue.contains(key) {
             self.stir(key);
             self.queue.add(key, pod.spec.shape.priority);
         }
@@ -209,7 +229,7 @@ impl Core {
     fn forget_pod(&mut self, key: &Key, now: Timestamp) {
         self.stir(key);
         self.queue.remove(key);
-        self.withdraw(key);
+        self.withdraw(key, now);
         let Some(known) = self.pods.remove(key) else { return };
         self.evicted.remove(&known.pod.metadata.uid);
         self.volumes.forget(key);
@@ -220,9 +240,12 @@ impl Core {
         }
     }
 
-    /// A pod of this process's own placing.
-    pub(super) fn pod_came(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+    /// A pod has come to the host, which need not be where it was promised room.
+    pub(super) fn pod_came(&mut self, pod: &Arc<Pod>, host: Host, promised: Option<Host>, now: Timestamp) {
         self.wake(&News::Arrived(pod), now);
+        if let Some(promised) = promised.filter(|promised| *promised != host) {
+            self.wake(&News::Host(promised), now);
+        }
     }
 }
 

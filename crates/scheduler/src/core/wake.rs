@@ -18,6 +18,8 @@ pub enum News<'a> {
     Left(&'a Pod),
     /// Something about volumes is not what it was; with the claim, where it is one.
     Volumes(Option<&'a Key>),
+    /// There may be more room for new volumes.
+    Room,
 }
 
 const VOLUMES: [Plugin; 4] =
@@ -52,6 +54,7 @@ impl Core {
                         woken.extend(refused_by(pods, &VOLUMES));
                     }
                 }
+                News::Room => woken.extend(refused_by(pods, &[Plugin::VolumeBinding])),
                 News::Volumes(None) => woken.extend(refused_by(pods, &VOLUMES)),
                 News::Volumes(Some(claim)) => {
                     woken.extend(refused_by(pods, &VOLUMES).filter(|key| self.uses(key, claim)));

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use client::{
     Key,
-    objects::{Node, PersistentVolume, PersistentVolumeClaim, Pod, shape::PodVolume},
+    objects::{Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass, shape::PodVolume},
 };
 
 use super::{Needs, Unbound, Volumes};
 use crate::{
     cluster::{Cluster, HostState},
+    filters::Asker,
     refusal::{Refusal, VolumeRefusal},
 };
 
@@ -24,12 +25,14 @@ const PLACES: [(&str, &str); 4] = [
 ];
 
 impl Volumes {
-    pub fn admits(&self, cluster: &Cluster, needs: &Needs, key: &Key, host: &HostState) -> bool {
+    pub fn admits(&self, cluster: &Cluster, needs: &Needs, asker: Asker<'_>, host: &HostState) -> bool {
         let mut admitted = true;
-        self.ask(cluster, (needs, key), host, &mut |_| {
-            admitted = false;
-            false
-        });
+        for asker in asker.ways(host) {
+            self.ask(cluster, (needs, asker), host, &mut |_| {
+                admitted = false;
+                false
+            });
+        }
         admitted
     }
 
@@ -37,15 +40,16 @@ impl Volumes {
     pub fn ask(
         &self,
         cluster: &Cluster,
-        (needs, _): (&Needs, &Key),
+        (needs, asker): (&Needs, Asker<'_>),
         host: &HostState,
         refuse: &mut dyn FnMut(Refusal) -> bool,
     ) {
         let Some(node) = &host.node else { return };
+        let promised: &[&Pod] = &asker.promised(host).map(|nominated| &*nominated.pod).collect::<Vec<_>>();
         let refusals = [
-            exclusive(needs, cluster),
-            disk(needs, host),
-            self.limit(needs, host, node),
+            exclusive(needs, cluster, promised),
+            disk(needs, host, promised),
+            self.limit(needs, host, promised, node),
             reach(needs, node),
             choose(needs, node).err(),
             zone(needs, node),
@@ -58,7 +62,7 @@ impl Volumes {
     }
 
     /// How many volumes of a driver the node can attach.
-    fn limit(&self, needs: &Needs, host: &HostState, node: &Node) -> Option<VolumeRefusal> {
+    fn limit(&self, needs: &Needs, host: &HostState, promised: &[&Pod], node: &Node) -> Option<VolumeRefusal> {
         let drivers = &self.drivers.get(&node.metadata.name)?.spec.drivers;
         for driver in drivers {
             let Some(most) = driver.allocatable.count else { continue };
@@ -72,7 +76,8 @@ impl Volumes {
             if wanted.is_empty() {
                 continue;
             }
-            let attached = of_driver(host.pods.iter().flat_map(|placed| self.attached_by(&placed.pod)).collect());
+            let pods = host.pods.iter().map(|placed| &*placed.pod).chain(promised.iter().copied());
+            let attached = of_driver(pods.flat_map(|pod| self.attached_by(pod)).collect());
             if attached.union(&wanted).count() > most as usize && !wanted.is_subset(&attached) {
                 return Some(VolumeRefusal::TooMany { driver: driver.name.clone(), most });
             }
@@ -102,16 +107,18 @@ fn handle(volume: &PersistentVolume) -> Option<(Box<str>, Box<str>)> {
 }
 
 /// Claims that one pod only may use, wherever the other is.
-fn exclusive(needs: &Needs, cluster: &Cluster) -> Option<VolumeRefusal> {
-    let used = needs.exclusive.iter().find(|claim| cluster.users_of(claim) > 0)?;
+fn exclusive(needs: &Needs, cluster: &Cluster, promised: &[&Pod]) -> Option<VolumeRefusal> {
+    let is_promised = |claim: &Key| promised.iter().any(|pod| pod.claims().any(|used| used == *claim));
+    let used = needs.exclusive.iter().find(|claim| cluster.users_of(claim) > 0 || is_promised(claim))?;
     Some(VolumeRefusal::ClaimInUse { claim: used.name().into() })
 }
 
-fn disk(needs: &Needs, host: &HostState) -> Option<VolumeRefusal> {
+fn disk(needs: &Needs, host: &HostState, promised: &[&Pod]) -> Option<VolumeRefusal> {
     if needs.disks.is_empty() {
         return None;
     }
-    let mut taken = host.pods.iter().flat_map(|placed| &placed.pod.spec.volumes);
+    let pods = host.pods.iter().map(|placed| &*placed.pod).chain(promised.iter().copied());
+    let mut taken = pods.flat_map(|pod| &pod.spec.volumes);
     let conflict = taken.any(|volume| match volume {
         PodVolume::Disk(other) => {
             needs.disks.iter().any(|disk| disk.identity == other.identity && !(disk.read_only && other.read_only))
@@ -134,11 +141,11 @@ fn reach(needs: &Needs, node: &Node) -> Option<VolumeRefusal> {
 pub fn choose(needs: &Needs, node: &Node) -> Result<Vec<Option<Arc<PersistentVolume>>>, VolumeRefusal> {
     let mut chosen: Vec<Option<Arc<PersistentVolume>>> = Vec::new();
     for unbound in &needs.unbound {
-        let nothing = || VolumeRefusal::NothingToBind { claim: unbound.claim.metadata.name.clone() };
         if let Some(selected) = &unbound.selected {
             if *selected != node.metadata.name {
-                return Err(nothing());
+                return Err(nothing_to_bind(unbound));
             }
+            can_be_made(unbound, node)?;
             chosen.push(None);
             continue;
         }
@@ -146,8 +153,8 @@ pub fn choose(needs: &Needs, node: &Node) -> Result<Vec<Option<Arc<PersistentVol
             chosen.iter().flatten().any(|taken| taken.metadata.name == volume.metadata.name)
         };
         let found = unbound.candidates.iter().find(|volume| is_within_reach(volume, node) && !is_taken(volume));
-        if found.is_none() && !can_be_made(unbound, node) {
-            return Err(nothing());
+        if found.is_none() {
+            can_be_made(unbound, node)?;
         }
         let found = found.cloned();
         chosen.push(found);
@@ -155,13 +162,27 @@ pub fn choose(needs: &Needs, node: &Node) -> Result<Vec<Option<Arc<PersistentVol
     Ok(chosen)
 }
 
-fn can_be_made(unbound: &Unbound, node: &Node) -> bool {
+fn nothing_to_bind(unbound: &Unbound) -> VolumeRefusal {
+    VolumeRefusal::NothingToBind { claim: unbound.claim.metadata.name.clone() }
+}
+
+fn can_be_made(unbound: &Unbound, node: &Node) -> Result<(), VolumeRefusal> {
     let class = &unbound.class;
     let kept = unbound.candidates.iter().any(|volume| volume.spec.claim_ref.is_some());
-    if kept || class.provisioner.is_empty() || *class.provisioner == *NO_PROVISIONER {
-        return false;
+    let is_made = !class.provisioner.is_empty() && *class.provisioner != *NO_PROVISIONER;
+    if kept || !is_made || !is_allowed(class, node) {
+        return Err(nothing_to_bind(unbound));
     }
-    // Of the terms one must hold in all its expressions.
+    if unbound.room.as_ref().is_some_and(|room| !room.is_reached_from(node)) {
+        let (claim, class) = (unbound.claim.metadata.name.clone(), class.metadata.name.clone());
+        let size = unbound.claim.requested().to_string().into();
+        return Err(VolumeRefusal::NotEnoughSpace { claim, class, size });
+    }
+    Ok(())
+}
+
+/// Of the terms of where volumes of the class may be, one must hold in all its expressions.
+fn is_allowed(class: &StorageClass, node: &Node) -> bool {
     let Some(terms) = class.allowed_topologies.as_array().filter(|terms| !terms.is_empty()) else { return true };
     terms.iter().any(|term| {
         term["matchLabelExpressions"].as_array().into_iter().flatten().all(|expression| {

@@ -9,7 +9,7 @@ use crate::objects::{
     node_selector::{NodeSelector, NodeSelectorTerm},
     parts::selector,
     pod::{ClaimVolume, PodSpec},
-    requests::{Requests, WrittenContainer, WrittenPort, WrittenResources},
+    requests::{GivenToPod, Requests, WrittenContainer, WrittenPort, WrittenResources},
 };
 
 #[derive(Deserialize, Default)]
@@ -158,8 +158,9 @@ struct RbdImage {
     read_only: bool,
 }
 
-impl From<WrittenSpec> for PodSpec {
-    fn from(mut written: WrittenSpec) -> Self {
+impl WrittenSpec {
+    pub fn read(self, given: &GivenToPod) -> PodSpec {
+        let mut written = self;
         let node_name = std::mem::take(&mut written.node_name);
         let (hostname, subdomain) = (std::mem::take(&mut written.hostname), std::mem::take(&mut written.subdomain));
         let volumes = written.volumes.iter().flat_map(volumes).collect();
@@ -168,16 +169,16 @@ impl From<WrittenSpec> for PodSpec {
             Some(ClaimVolume { volume: volume.name.clone(), claim })
         };
         let claims = written.volumes.iter().filter_map(claim).collect();
-        let shape = interned::shared(shape(written));
+        let shape = interned::shared(shape(written, given));
         let terms = shape.required_node_affinity.iter().flat_map(|required| required.terms());
         let pinned_to = terms.filter_map(|term| term.only_name()).next().unwrap_or_default().into();
-        Self { node_name, hostname, subdomain, pinned_to, claims, volumes, shape }
+        PodSpec { node_name, hostname, subdomain, pinned_to, claims, volumes, shape }
     }
 }
 
-fn shape(written: WrittenSpec) -> PodShape {
+fn shape(written: WrittenSpec, given: &GivenToPod) -> PodShape {
     let containers = (&written.containers[..], &written.init_containers[..]);
-    let requests = Requests::of_pod(containers, &written.resources, &written.overhead);
+    let requests = Requests::of_pod(containers, &written.resources, &written.overhead, given);
     let all = || containers.0.iter().chain(containers.1);
     let lasting = containers.0.iter().chain(containers.1.iter().filter(|container| container.is_sidecar()));
     let ports = lasting.flat_map(|container| &container.ports);
