@@ -4,6 +4,7 @@
 //! | file | |
 //! |---|---|
 //! | `graph` | who owns whom, as far as it is seen |
+//! | `reference` | what a reference says, and what is known of the owner it names |
 //! | `decide` | what follows for one object |
 //! | `act` | the requests that carry it out, and that ask for owners that are not seen |
 //!
@@ -13,6 +14,7 @@
 mod act;
 mod decide;
 mod graph;
+mod reference;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -41,7 +43,8 @@ use crate::{
     recorder::Recorder,
     resources::{self, Resources},
 };
-use graph::{Graph, Identity, News, Uid};
+use graph::{Graph, News, Uid};
+use reference::Identity;
 
 pub const NAME: &str = "garbage-collector-controller";
 

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::{
     Collector,
     decide::{Action, Target},
-    graph::{Answer, Identity, Uid},
+    graph::{Answer, Uid},
+    reference::Identity,
 };
 
 /// Actions of one step that are under way at once.

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use client::{Key, Kind, requests::Propagation};
 
-use super::graph::{Graph, Id, Identity, Node, Seen, Standing, Uid};
+use super::{
+    graph::{Graph, Id, Node, Seen, Uid},
+    reference::{Identity, Standing},
+};
 
 /// An object as it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]

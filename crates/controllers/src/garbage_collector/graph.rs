@@ -6,7 +6,7 @@
 //! Not here: what is done about an object that is looked at ([`super::decide`]).
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -16,6 +16,7 @@ use client::{
     requests::Propagation,
 };
 
+use super::reference::{Identity, LetGo, Reference, Standing, is_elsewhere};
 use crate::plan::{Event, Reference as Subject};
 
 pub type Uid = Arc<str>;
@@ -31,29 +32,6 @@ pub struct Graph {
     free: Vec<Id>,
     let_go: LetGo,
     news: News,
-}
-
-/// Owners that let go what they owned. Who is seen to name one only later is let go too, and not collected.
-#[derive(Default)]
-struct LetGo {
-    uids: HashSet<Uid>,
-    /// In the order in which they came; of more than [`REMEMBERED`] the first are forgotten.
-    order: VecDeque<Uid>,
-}
-
-const REMEMBERED: usize = 4096;
-
-impl LetGo {
-    fn add(&mut self, uid: &Uid) {
-        if self.uids.insert(Arc::clone(uid)) {
-            self.order.push_back(Arc::clone(uid));
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(first) = self.order.pop_front()
-        {
-            self.uids.remove(&first);
-        }
-    }
 }
 
 /// What followed from what was told.
@@ -82,42 +60,6 @@ pub(super) struct Seen {
     pub finalizer: Option<Propagation>,
 }
 
-pub(super) struct Reference {
-    pub owner: Id,
-    /// Whether the owner, deleted in the foreground, waits for this object.
-    pub blocks: bool,
-    pub standing: Standing,
-}
-
-/// What is known of the owner that a reference names. A reference says more than a UID, and only one that says what is
-/// so has an owner.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// The owner is seen, and is what the reference says.
-    Seen,
-    /// Only the server can tell.
-    Open(Box<Identity>),
-    /// The server has it, although it is not seen as the reference calls it.
-    Exists(Box<Identity>),
-    /// There is no such owner, nor will there be: a UID does not come again.
-    Gone,
-    /// The owner is gone, and has let go of what it owned.
-    LetGo,
-    /// An object of the cluster cannot have an owner in a namespace.
-    Impossible,
-}
-
-/// An owner as a reference names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Identity {
-    pub api_version: Box<str>,
-    pub kind: Box<str>,
-    /// That of the dependent: where the owner is if its kind has namespaces.
-    pub namespace: Box<str>,
-    pub name: Box<str>,
-    pub uid: Uid,
-}
-
 /// What the server says of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -127,28 +69,6 @@ pub enum Answer {
         everywhere: bool,
     },
     Impossible,
-}
-
-impl Identity {
-    fn new(reference: &OwnerReference, namespace: &str) -> Self {
-        Self {
-            api_version: reference.api_version.clone(),
-            kind: reference.kind.clone(),
-            namespace: namespace.into(),
-            name: reference.name.clone(),
-            uid: (*reference.uid).into(),
-        }
-    }
-
-    /// Whether what is seen is what is named. The version does not matter: it is one object in all of them.
-    fn names(&self, seen: &Seen) -> bool {
-        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
-        let namespace = seen.key.namespace();
-        *self.kind == *seen.kind.kind
-            && *group == *seen.kind.group
-            && *self.name == *seen.key.name()
-            && (namespace.is_empty() || *self.namespace == *namespace)
-    }
 }
 
 impl Seen {
@@ -226,7 +146,7 @@ impl Graph {
         if last.lets_go() {
             self.let_go.add(&node.uid);
         }
-        let lets_go = self.let_go.uids.contains(&node.uid);
+        let lets_go = self.let_go.has(&node.uid);
         for reference in std::mem::take(&mut node.references) {
             self.part(reference.owner, id);
         }
@@ -448,7 +368,7 @@ impl Graph {
                     self.tell_of_stray(id, &identity);
                     Standing::Open(Box::new(identity))
                 }
-                None if self.let_go.uids.contains(&*reference.uid) => Standing::LetGo,
+                None if self.let_go.has(&reference.uid) => Standing::LetGo,
                 _ => Standing::Open(Box::new(identity)),
             };
             needs_look |= !matches!(standing, Standing::Seen) || self.nodes[owner as usize].waits();
@@ -495,9 +415,4 @@ impl Graph {
         );
         self.news.events.push(Event::warning(&about, "OwnerRefInvalidNamespace", message));
     }
-}
-
-/// Whether an owner lies in another namespace than what it is to own.
-fn is_elsewhere(owner: &Seen, namespace: &str) -> bool {
-    !owner.key.namespace().is_empty() && *owner.key.namespace() != *namespace
 }

@@ -19,7 +19,8 @@ use stdx::{Random, SeededRandom};
 use super::{
     FOREGROUND, ORPHAN,
     decide::{Action, Target},
-    graph::{Answer, Graph, Identity},
+    graph::{Answer, Graph},
+    reference::Identity,
 };
 
 const SEEDS: u64 = 2000;

@@ -21,7 +21,8 @@ use client::{
 
 use super::{
     decide::{Action, Target},
-    graph::{Answer, Graph, Identity},
+    graph::{Answer, Graph},
+    reference::Identity,
 };
 
 const KINDS: &[Kind] = &[
