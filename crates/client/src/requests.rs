@@ -19,6 +19,8 @@ pub enum ApiError {
     Refused {
         code: u16,
         reason: Box<str>,
+        /// The first of the causes it gives, mostly none: `NamespaceTerminating`.
+        cause: Box<str>,
         message: Box<str>,
         /// When the server asks to be asked again.
         retry_after: Option<Duration>,
@@ -53,6 +55,11 @@ impl ApiError {
     /// The object is another, or in another state, than the request says.
     pub fn is_conflict(&self) -> bool {
         self.reason() == "Conflict"
+    }
+
+    /// The namespace is being deleted: whatever was to be made in it is not, then or later.
+    pub fn is_of_ending_namespace(&self) -> bool {
+        matches!(self, Self::Refused { cause, .. } if **cause == *"NamespaceTerminating")
     }
 
     /// The kind does not take patches of this form.
@@ -304,11 +311,25 @@ struct Refusal {
     code: u16,
     reason: Box<str>,
     message: Box<str>,
+    details: Details,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Details {
+    causes: Vec<Cause>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Cause {
+    reason: Box<str>,
 }
 
 impl Refusal {
     fn into_error(self, code: u16, retry_after: Option<Duration>) -> ApiError {
         let message = if self.message.is_empty() { format!("the server answered {code}").into() } else { self.message };
-        ApiError::Refused { code, reason: self.reason, message, retry_after }
+        let cause = self.details.causes.into_iter().next().unwrap_or_default().reason;
+        ApiError::Refused { code, reason: self.reason, cause, message, retry_after }
     }
 }

@@ -3,7 +3,15 @@
 //! Not here: anything that decides. What a controller does is its plan; how a plan meets a server that refuses, answers
 //! late or not at all is here, once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use api::syntax;
 use bytes::Bytes;
@@ -30,6 +38,7 @@ const WORKERS: usize = 8;
 /// Actions of one step that are under way at once, at most. A step starts with one and doubles, so that a quota that
 /// refuses one pod is not asked for five thousand.
 const WIDEST: usize = 64;
+const NAMESPACE_ENDS: &str = "NamespaceTerminating";
 /// The pauses before a creation whose answer was lost is tried again.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
@@ -67,7 +76,14 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
-        Self { verb, resource: kind.plural.to_string(), reason: error.reason().into(), message: error.to_string() }
+        let reason = if error.is_of_ending_namespace() { NAMESPACE_ENDS } else { error.reason() };
+        Self { verb, resource: kind.plural.to_string(), reason: reason.into(), message: error.to_string() }
+    }
+
+    /// What was to be made would only have been deleted with its namespace: no failure that anybody is told of, or that
+    /// is tried again.
+    fn is_moot(&self) -> bool {
+        *self.reason == *NAMESPACE_ENDS
     }
 }
 
@@ -117,10 +133,15 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     let subscriptions: Vec<AnySubscription> =
         topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
     let queue = WorkQueue::default();
-    let attempts = Arc::default();
     let mut tasks = JoinSet::new();
+    let worker = Worker {
+        controller: Arc::clone(&controller),
+        shell: shell.clone(),
+        queue: queue.clone(),
+        attempts: Arc::default(),
+    };
     for _ in 0..WORKERS {
-        tasks.spawn(work(Arc::clone(&controller), shell.clone(), queue.clone(), Arc::clone(&attempts)));
+        tasks.spawn(worker.clone().run());
     }
     let telling = async {
         loop {
@@ -139,51 +160,92 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     }
 }
 
-async fn work(
+/// One of a controller's workers.
+#[derive(Clone)]
+struct Worker {
     controller: Arc<dyn Controller>,
     shell: Shell,
     queue: WorkQueue<Key>,
     attempts: Arc<Mutex<AttemptsByKey>>,
-) {
-    let mut resting = JoinSet::new();
-    loop {
-        let key = queue.next().await;
+}
+
+impl Worker {
+    async fn run(self) {
+        let mut resting = JoinSet::new();
+        loop {
+            let key = self.queue.next().await;
+            let plan = self.look_at(&key).await.unwrap_or_default();
+            if let Some(wait) = plan.again_after {
+                self.queue.add_after(key.clone(), wait);
+            }
+            if plan.steps.is_empty() || self.controller.rest().is_zero() {
+                self.queue.done(&key);
+            } else {
+                let (queue, rest) = (self.queue.clone(), self.controller.rest());
+                resting.spawn(async move {
+                    sleep(rest).await;
+                    queue.done(&key);
+                });
+                while resting.try_join_next().is_some() {}
+            }
+        }
+    }
+
+    /// Asks for a plan and carries it out, as far as it goes. What goes wrong leads here again after a back-off.
+    async fn look_at(&self, key: &Key) -> Option<Plan> {
+        let Self { shell, queue, attempts, .. } = self;
         let mut turn =
-            Turn { now: shell.clock.now(), failure: None, attempts: attempts.lock().of(&key), found: Findings::new() };
-        let mut plan = controller.reconcile(&shell.caches, &key, &turn);
+            Turn { now: shell.clock.now(), failure: None, attempts: attempts.lock().of(key), found: Findings::new() };
+        let mut plan = self.decide(key, &turn)?;
         if !plan.lookups.is_empty() {
             turn.found = lookup::all(&shell.requests, &plan.lookups).await;
             turn.now = shell.clock.now();
-            plan = controller.reconcile(&shell.caches, &key, &turn);
+            plan = self.decide(key, &turn)?;
         }
-        attempts.lock().note(&key, &plan.attempts, turn.now);
+        attempts.lock().note(key, &plan.attempts, turn.now);
         match shell.carry_out(&plan).await {
-            Ok(()) => queue.forget_failures(&key),
+            Ok(()) => queue.forget_failures(key),
             Err(failure) => {
                 let wait = queue.retry(key.clone());
-                tracing::debug!(controller = controller.name(), %key, "{}; again in {wait:?}", failure.message);
-                // The refusal itself may have to be shown in the status; what else is planned waits for the retry.
+                tracing::debug!(controller = self.controller.name(), %key, "{}; again in {wait:?}", failure.message);
                 turn.failure = Some(failure);
-                let plan = controller.reconcile(&shell.caches, &key, &turn);
-                for action in plan.steps.iter().flatten().filter(|action| action.is_status()) {
-                    let _ = shell.act(action).await;
-                }
+                let told = self.decide(key, &turn)?.of_failure(&plan);
+                // It shows what went wrong; should it, too, go wrong, the retry is near.
+                let _ = shell.carry_out(&told).await;
             }
         }
-        if let Some(wait) = plan.again_after {
-            queue.add_after(key.clone(), wait);
-        }
-        if plan.steps.is_empty() || controller.rest().is_zero() {
-            queue.done(&key);
-        } else {
-            let (queue, rest) = (queue.clone(), controller.rest());
-            resting.spawn(async move {
-                tokio::time::sleep(rest).await;
-                queue.done(&key);
-            });
-            while resting.try_join_next().is_some() {}
+        Some(plan)
+    }
+
+    /// A panic is a bug of one step, and costs its key a back-off, and nobody else anything.
+    fn decide(&self, key: &Key, turn: &Turn) -> Option<Plan> {
+        let step = AssertUnwindSafe(|| self.controller.reconcile(&self.shell.caches, key, turn));
+        match catch_unwind(step) {
+            Ok(plan) => Some(plan),
+            Err(panic) => {
+                let count = PANICS.fetch_add(1, Ordering::Relaxed) + 1;
+                let wait = self.queue.retry(key.clone());
+                let why = words_of(&*panic);
+                tracing::error!(
+                    controller = self.controller.name(), %key, panics = count,
+                    "a controller's step panicked: {why}; again in {wait:?}",
+                );
+                None
+            }
         }
     }
+}
+
+/// Steps of controllers that panicked in this process: none, or there is a bug.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
 }
 
 impl Shell {
@@ -194,7 +256,13 @@ impl Shell {
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(width.min(rest.len()));
                 let results = join_all(now.iter().map(|action| self.act(action))).await;
-                results.into_iter().collect::<Result<(), Failure>>()?;
+                let failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
+                match failures.into_iter().max_by_key(|failure| !failure.is_moot()) {
+                    Some(failure) if !failure.is_moot() => return Err(failure),
+                    // Nor do the rest of the step come to anything.
+                    Some(_) => break,
+                    None => {}
+                }
                 (rest, width) = (later, (width * 2).min(WIDEST));
             }
         }
@@ -212,7 +280,7 @@ impl Shell {
                 let result = Box::pin(self.act(action)).await;
                 match &result {
                     Ok(()) => self.recorder.record(done.clone()),
-                    Err(failure) if *failure.reason == *"AlreadyExists" => {}
+                    Err(failure) if *failure.reason == *"AlreadyExists" || failure.is_moot() => {}
                     Err(failure) => {
                         let message = format!("{} {}", failed.message, failure.message);
                         self.recorder.record(Event { message, ..failed.clone() });
@@ -222,7 +290,8 @@ impl Shell {
             }
             Action::Create { kind, namespace, object, tell } => {
                 let result = self.create(kind, namespace, object).await;
-                if let Some(about) = tell {
+                let is_news = !result.as_ref().is_err_and(ApiError::is_of_ending_namespace);
+                if let Some(about) = tell.as_ref().filter(|_| is_news) {
                     self.recorder.record(Event::of_creation(about, kind, &result));
                 }
                 ("create", kind, result)

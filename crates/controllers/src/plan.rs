@@ -96,6 +96,20 @@ impl Action {
     pub fn is_status(&self) -> bool {
         matches!(self, Self::Patch { subresource: "status", .. })
     }
+
+    fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+}
+
+impl Event {
+    /// Whether the two are one event, be it about different states of the object.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        (&self.about.uid, self.reason, &self.message) == (&other.about.uid, other.reason, &other.message)
+    }
 }
 
 impl Plan {
@@ -108,6 +122,17 @@ impl Plan {
         if !step.is_empty() {
             self.steps.push(step);
         }
+    }
+
+    /// Of a plan that was made after `before` failed, what shows the failure: statuses, and the events that `before` did
+    /// not have. What else is planned waits for the retry.
+    pub fn of_failure(self, before: &Self) -> Self {
+        let known: Vec<&Event> = before.steps.iter().flatten().filter_map(Action::event).collect();
+        let is_news = |event: &Event| !known.iter().any(|known| known.says_the_same_as(event));
+        let shows = |action: &Action| action.is_status() || action.event().is_some_and(is_news);
+        let mut plan = Self::nothing();
+        self.steps.into_iter().for_each(|step| plan.then(step.into_iter().filter(shows).collect()));
+        plan
     }
 
     /// Looks again after `wait`, or earlier if that is asked for elsewhere.
@@ -175,6 +200,8 @@ pub fn difference(known: &Value, wanted: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use client::objects::Pod;
+
     use super::*;
 
     #[test]
@@ -183,5 +210,26 @@ mod tests {
         let wanted = json!({"replicas": 3, "ready": 2, "deep": {"a": 1}, "list": [1, 2]});
         assert_eq!(difference(&known, &wanted), Some(json!({"ready": 2, "deep": {"b": null}, "list": [1, 2]})));
         assert_eq!(difference(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn after_a_failure_only_what_shows_it_is_done() {
+        let about = |revision| Reference { kind: Pod::KIND, key: Key::new("shop", "web"), uid: "u".into(), revision };
+        let told = |reason, revision| Action::Event(Event::normal(&about(revision), reason, "words".to_owned()));
+        let patch = |subresource| Action::Patch {
+            kind: Pod::KIND,
+            key: Key::new("shop", "web"),
+            subresource,
+            form: Patch::Merge,
+            patch: json!({}),
+        };
+        let before = Plan { steps: vec![vec![told("Before", 1)], vec![patch("")]], ..Plan::default() };
+        let after = Plan {
+            steps: vec![vec![told("Before", 2), told("Failed", 2)], vec![patch("")], vec![patch("status")]],
+            again_after: Some(Duration::from_secs(1)),
+            ..Plan::default()
+        };
+        let shown = after.of_failure(&before);
+        assert_eq!(shown, Plan { steps: vec![vec![told("Failed", 2)], vec![patch("status")]], ..Plan::default() });
     }
 }
