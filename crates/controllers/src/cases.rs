@@ -11,30 +11,17 @@ use client::{Caches, Key, requests::Propagation};
 use document::{Encoding, decode, yaml};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use stdx::{SystemRandom, clock::ManualClock};
 
 use crate::{
-    account_tokens::AccountTokens,
+    Setting, all,
     attempts::AttemptsByKey,
     authority::Authority,
-    bootstrap_tokens::BootstrapTokens,
-    certificates::{Approval, Cleaning, Signing},
-    cron_job::CronJobs,
-    daemon_set::DaemonSets,
-    deployment::Deployments,
-    disruption::{Budgets, StaleTargets},
     driver::{Controller, Failure, Turn},
-    endpoint_slice::EndpointSlices,
-    endpoints::EndpointsObjects,
-    job::{Jobs, OrphanedPods},
     lookup::{Findings, Found, Lookup},
-    mirroring::Mirroring,
+    node_ranges::Range,
     plan::{Action, Errand, Plan},
-    replica_set::ReplicaSets,
-    replication_controller::ReplicationControllers,
-    root_certificate::RootCertificates,
-    stateful_set::StatefulSets,
-    ttl_after_finished::TtlAfterFinished,
-    volumes::{AttributesProtection, ClaimProtection, LocalPath, VolumeBinder, VolumeProtection},
+    stories,
 };
 
 /// An authority that certifies everything but what nobody may be.
@@ -53,53 +40,29 @@ impl Authority for TestAuthority {
     }
 }
 
-fn controllers() -> Vec<(&'static str, Box<dyn Controller>)> {
-    let authority: Arc<dyn Authority> = Arc::new(TestAuthority);
-    vec![
-        ("account_tokens", Box::new(AccountTokens(Arc::clone(&authority)))),
-        ("certificates_approve", Box::new(Approval)),
-        ("certificates_clean", Box::new(Cleaning)),
-        ("certificates_sign", Box::new(Signing(Arc::clone(&authority)))),
-        ("root_certificate", Box::new(RootCertificates(authority))),
-    ]
+fn setting() -> Setting {
+    Setting {
+        clock: Arc::new(ManualClock::starting_at(Timestamp::UNIX_EPOCH)),
+        random: Arc::new(SystemRandom::default()),
+        authority: Some(Arc::new(TestAuthority)),
+        pod_ranges: vec![Range::usual()],
+    }
 }
-
-const CONTROLLERS: &[(&str, &dyn Controller)] = &[
-    ("bootstrap_tokens", &BootstrapTokens),
-    ("deployment", &Deployments),
-    ("replica_set", &ReplicaSets),
-    ("replication_controller", &ReplicationControllers),
-    ("stateful_set", &StatefulSets),
-    ("daemon_set", &DaemonSets),
-    ("disruption", &Budgets),
-    ("disruption_target", &StaleTargets),
-    ("job", &Jobs),
-    ("orphaned_pod", &OrphanedPods),
-    ("cron_job", &CronJobs),
-    ("ttl_after_finished", &TtlAfterFinished),
-    ("endpoint_slice", &EndpointSlices),
-    ("endpoints", &EndpointsObjects),
-    ("mirroring", &Mirroring),
-    ("replica_set", &ReplicaSets),
-    ("volumes", &VolumeBinder),
-    ("volumes_attributes_protection", &AttributesProtection),
-    ("volumes_claim_protection", &ClaimProtection),
-    ("volumes_local_path", &LocalPath),
-    ("volumes_volume_protection", &VolumeProtection),
-];
 
 #[test]
 fn every_case_is_decided_as_it_says() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
     let rewriting = std::env::var_os("UPDATE_CASES").is_some();
     let (mut count, mut failures) = (0, String::new());
-    let told = controllers();
-    let told = told.iter().map(|(topic, controller)| (*topic, &**controller));
-    for (topic, controller) in CONTROLLERS.iter().copied().chain(told) {
-        let mut files: Vec<PathBuf> = fs::read_dir(folder.join(topic))
-            .unwrap_or_else(|error| panic!("{topic} has no cases: {error}"))
-            .map(|entry| entry.unwrap().path())
-            .collect();
+    for (topic, controller) in all(&setting()) {
+        let Ok(entries) = fs::read_dir(folder.join(topic)) else {
+            assert!(
+                stories::CONTROLLERS.iter().any(|(told, _)| *told == topic),
+                "{topic} has neither cases nor stories"
+            );
+            continue;
+        };
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for file in files {
             count += 1;
@@ -107,7 +70,7 @@ fn every_case_is_decided_as_it_says() {
                 .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             assert_eq!(case.strict_errors, Vec::<String>::new(), "{}", file.display());
             let case = case.value;
-            let decided = decide(controller, &case);
+            let decided = decide(&*controller, &case);
             let expected = expected(&case);
             if rewriting {
                 let mut written = case.as_object().unwrap().clone();

@@ -60,87 +60,87 @@ const MANAGER: &str = "kube-controller-manager";
 /// The account that makes volumes of directories.
 const LOCAL_PATH: &str = "local-path-provisioner";
 
-/// What every part is given: the time, and chance.
-type Given<'a> = (&'a Arc<dyn Clock>, &'a Arc<dyn Random>);
 /// Gives each part a client of its own account, by the name that it has in a stock cluster.
 type Connect<'a> = &'a dyn Fn(&str) -> kube::Client;
 
-/// Runs every controller until the tasks are dropped, but those of [`start_with_authority`].
-pub fn start(caches: &Caches, connect: Connect<'_>, given: Given<'_>) -> JoinSet<()> {
-    let clock = given.0;
-    let all: Vec<Arc<dyn Controller>> = vec![
-        Arc::new(replica_set::ReplicaSets),
-        Arc::new(deployment::Deployments),
-        Arc::new(replication_controller::ReplicationControllers),
-        Arc::new(stateful_set::StatefulSets),
-        Arc::new(daemon_set::DaemonSets),
-        Arc::new(job::Jobs),
-        Arc::new(job::OrphanedPods),
-        Arc::new(cron_job::CronJobs),
-        Arc::new(ttl_after_finished::TtlAfterFinished),
-        Arc::new(disruption::Budgets),
-        Arc::new(disruption::StaleTargets),
-        Arc::new(node_lifecycle::NodeLifecycle::new(Arc::clone(clock))),
-        Arc::new(taint_eviction::TaintEviction::new(Arc::clone(clock))),
-        Arc::new(pod_garbage::PodGarbage::new(Arc::clone(clock))),
-        Arc::new(node_ranges::NodeRanges::default()),
-        Arc::new(endpoint_slice::EndpointSlices),
-        Arc::new(endpoints::EndpointsObjects),
-        Arc::new(mirroring::Mirroring),
-        Arc::new(certificates::Approval),
-        Arc::new(certificates::Cleaning),
-        Arc::new(bootstrap_tokens::BootstrapTokens),
-        Arc::new(volumes::VolumeBinder),
-        Arc::new(volumes::ClaimProtection),
-        Arc::new(volumes::VolumeProtection),
-        Arc::new(volumes::AttributesProtection),
-        Arc::new(volumes::LocalPath),
+/// What controllers are handed: the time, chance, and what the cluster is to be like.
+pub struct Setting {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// Without one nobody signs, or hands out what is signed.
+    pub authority: Option<Arc<dyn Authority>>,
+    /// Out of each of these every node gets addresses for its pods.
+    pub pod_ranges: Vec<node_ranges::Range>,
+}
+
+/// Every controller that the one shell runs, by the name of the folder of its golden cases or stories.
+fn all(setting: &Setting) -> Vec<(&'static str, Arc<dyn Controller>)> {
+    let clock = || Arc::clone(&setting.clock);
+    let mut all: Vec<(&'static str, Arc<dyn Controller>)> = vec![
+        ("replica_set", Arc::new(replica_set::ReplicaSets)),
+        ("deployment", Arc::new(deployment::Deployments)),
+        ("replication_controller", Arc::new(replication_controller::ReplicationControllers)),
+        ("stateful_set", Arc::new(stateful_set::StatefulSets)),
+        ("daemon_set", Arc::new(daemon_set::DaemonSets)),
+        ("job", Arc::new(job::Jobs)),
+        ("orphaned_pod", Arc::new(job::OrphanedPods)),
+        ("cron_job", Arc::new(cron_job::CronJobs)),
+        ("ttl_after_finished", Arc::new(ttl_after_finished::TtlAfterFinished)),
+        ("disruption", Arc::new(disruption::Budgets)),
+        ("disruption_target", Arc::new(disruption::StaleTargets)),
+        ("node_lifecycle", Arc::new(node_lifecycle::NodeLifecycle::new(clock()))),
+        ("taint_eviction", Arc::new(taint_eviction::TaintEviction::new(clock()))),
+        ("pod_garbage", Arc::new(pod_garbage::PodGarbage::new(clock()))),
+        ("node_ranges", Arc::new(node_ranges::NodeRanges::new(setting.pod_ranges.clone()))),
+        ("endpoint_slice", Arc::new(endpoint_slice::EndpointSlices)),
+        ("endpoints", Arc::new(endpoints::EndpointsObjects)),
+        ("mirroring", Arc::new(mirroring::Mirroring)),
+        ("certificates_approve", Arc::new(certificates::Approval)),
+        ("certificates_clean", Arc::new(certificates::Cleaning)),
+        ("bootstrap_tokens", Arc::new(bootstrap_tokens::BootstrapTokens)),
+        ("volumes", Arc::new(volumes::VolumeBinder)),
+        ("volumes_claim_protection", Arc::new(volumes::ClaimProtection)),
+        ("volumes_volume_protection", Arc::new(volumes::VolumeProtection)),
+        ("volumes_attributes_protection", Arc::new(volumes::AttributesProtection)),
+        ("volumes_local_path", Arc::new(volumes::LocalPath)),
     ];
-    let mut tasks = run(all, caches, connect, given);
-    let mut shell =
-        |name, account: &str| shell(&mut tasks, (name, Requests::new(connect(account), MANAGER)), caches, given);
+    if let Some(authority) = &setting.authority {
+        let authority = || Arc::clone(authority);
+        let signing: [(&'static str, Arc<dyn Controller>); 3] = [
+            ("certificates_sign", Arc::new(certificates::Signing(authority()))),
+            ("root_certificate", Arc::new(root_certificate::RootCertificates(authority()))),
+            ("account_tokens", Arc::new(account_tokens::AccountTokens(authority()))),
+        ];
+        all.extend(signing);
+    }
+    all
+}
+
+/// Runs every controller until the tasks are dropped.
+pub fn start(caches: &Caches, connect: Connect<'_>, setting: &Setting) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let mut shell = |name, account: &str| {
+        let requests = Requests::new(connect(account), MANAGER);
+        let (clock, random) = (Arc::clone(&setting.clock), Arc::clone(&setting.random));
+        let (recorder, writing) = recorder::Recorder::new(requests.clone(), name, Arc::clone(&clock));
+        tasks.spawn(writing);
+        Shell { caches: caches.clone(), requests, recorder, clock, random }
+    };
+    let all: Vec<_> = all(setting)
+        .into_iter()
+        .map(|(_, controller)| {
+            let shell = shell(controller.name(), controller.account());
+            (controller, shell)
+        })
+        .collect();
     let collector = shell(garbage_collector::NAME, garbage_collector::ACCOUNT);
     let namespaces = shell(namespace::NAME, namespace::NAME);
+    for (controller, shell) in all {
+        tasks.spawn(driver::run(controller, shell));
+    }
     tasks.spawn(garbage_collector::run(collector));
     tasks.spawn(namespace::run(namespaces));
     let (caches, requests) = (caches.clone(), Requests::new(connect(LOCAL_PATH), MANAGER));
     tasks.spawn(async move { volumes::keep_default_class(&caches, &requests).await });
     tasks
-}
-
-/// Runs those controllers that sign, or hand out what is signed, with the cluster's authority.
-pub fn start_with_authority(
-    caches: &Caches,
-    connect: Connect<'_>,
-    given: Given<'_>,
-    authority: &Arc<dyn Authority>,
-) -> JoinSet<()> {
-    let all: Vec<Arc<dyn Controller>> = vec![
-        Arc::new(certificates::Signing(Arc::clone(authority))),
-        Arc::new(root_certificate::RootCertificates(Arc::clone(authority))),
-        Arc::new(account_tokens::AccountTokens(Arc::clone(authority))),
-    ];
-    run(all, caches, connect, given)
-}
-
-fn run(all: Vec<Arc<dyn Controller>>, caches: &Caches, connect: Connect<'_>, given: Given<'_>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for controller in all {
-        let requests = Requests::new(connect(controller.account()), MANAGER);
-        let shell = shell(&mut tasks, (controller.name(), requests), caches, given);
-        tasks.spawn(driver::run(controller, shell));
-    }
-    tasks
-}
-
-/// The shell of one controller; its recorder runs among the tasks.
-fn shell(
-    tasks: &mut JoinSet<()>,
-    (name, requests): (&'static str, Requests),
-    caches: &Caches,
-    (clock, random): Given<'_>,
-) -> Shell {
-    let (recorder, writing) = recorder::Recorder::new(requests.clone(), name, Arc::clone(clock));
-    tasks.spawn(writing);
-    Shell { caches: caches.clone(), requests, recorder, clock: Arc::clone(clock), random: Arc::clone(random) }
 }

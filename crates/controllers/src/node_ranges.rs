@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
     str::FromStr,
 };
@@ -46,18 +47,29 @@ pub enum RangeError {
 }
 
 impl Range {
+    /// A range (`10.244.0.0/16`) with parts of that prefix length: where it is not said, /24 of IPv4 and /64 of IPv6.
+    pub fn new(cidr: &str, part: Option<u8>) -> Result<Self, RangeError> {
+        let (first, bits, prefix) = parse(cidr).ok_or_else(|| RangeError::Unreadable(cidr.to_owned()))?;
+        let usual = if bits == 32 { 24 } else { 64 };
+        let part = part.unwrap_or_else(|| usual.max(prefix));
+        if part < prefix || part > bits || part - prefix > MOST_PARTS {
+            return Err(RangeError::Part { prefix, part });
+        }
+        Ok(Self { first, bits, prefix, part })
+    }
+
     /// `10.244.0.0/16`, parts of /24; as kubeadm and flannel have it.
     pub fn usual() -> Self {
         Self { first: 0x0af4_0000, bits: 32, prefix: 16, part: 24 }
     }
 
-    /// With parts of another size than /24 (IPv4) or /64 (IPv6).
-    pub fn with_part(self, part: u8) -> Result<Self, RangeError> {
-        let prefix = self.prefix;
-        if part < prefix || part > self.bits || part - prefix > MOST_PARTS {
-            return Err(RangeError::Part { prefix, part });
-        }
-        Ok(Self { part, ..self })
+    pub fn is_of_ipv6(&self) -> bool {
+        self.bits == 128
+    }
+
+    /// Whether the two ranges have an address in common.
+    pub fn meets(&self, cidr: &str) -> bool {
+        !self.touched_by(cidr).is_empty()
     }
 
     fn parts(&self) -> u32 {
@@ -66,11 +78,14 @@ impl Range {
 
     fn part(&self, number: u32) -> String {
         let address = self.first + (u128::from(number) << (self.bits - self.part));
-        let address: IpAddr = match u32::try_from(address) {
+        format!("{}/{}", self.address(address), self.part)
+    }
+
+    fn address(&self, number: u128) -> IpAddr {
+        match u32::try_from(number) {
             Ok(short) if self.bits == 32 => IpAddr::V4(short.into()),
-            _ => IpAddr::V6(address.into()),
-        };
-        format!("{address}/{}", self.part)
+            _ => IpAddr::V6(number.into()),
+        }
     }
 
     /// The parts that a range given to a node touches.
@@ -91,9 +106,13 @@ impl FromStr for Range {
     type Err = RangeError;
 
     fn from_str(text: &str) -> Result<Self, RangeError> {
-        let (first, bits, prefix) = parse(text).ok_or_else(|| RangeError::Unreadable(text.to_owned()))?;
-        let usual = if bits == 32 { 24 } else { 64 };
-        Self { first, bits, prefix, part: prefix }.with_part(usual.max(prefix))
+        Self::new(text, None)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} by /{}", self.address(self.first), self.prefix, self.part)
     }
 }
 
@@ -247,13 +266,6 @@ impl Given {
     }
 }
 
-/// For a start that says nothing else.
-impl Default for NodeRanges {
-    fn default() -> Self {
-        Self::new(vec![Range::usual()])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,7 +288,7 @@ mod tests {
         for wrong in ["10.0.0.0", "10.0.0.0/33", "x/8", "10.0.0.0/-1", "10.0.0.0/7"] {
             assert!(wrong.parse::<Range>().is_err(), "{wrong}");
         }
-        assert_eq!(Range::usual().with_part(8), Err(RangeError::Part { prefix: 16, part: 8 }));
+        assert_eq!(Range::new("10.244.0.0/16", Some(8)), Err(RangeError::Part { prefix: 16, part: 8 }));
     }
 
     #[test]

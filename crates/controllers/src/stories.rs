@@ -37,9 +37,9 @@ use crate::{
 
 const NOON: &str = "2026-11-23T12:00:00Z";
 
-type Make = fn(Arc<dyn Clock>) -> Box<dyn Controller>;
+pub(crate) type Make = fn(Arc<dyn Clock>) -> Box<dyn Controller>;
 
-const CONTROLLERS: &[(&str, Make)] = &[
+pub(crate) const CONTROLLERS: &[(&str, Make)] = &[
     ("node_lifecycle", |clock| Box::new(NodeLifecycle::new(clock))),
     // Room for four nodes.
     ("node_ranges", |_| Box::new(NodeRanges::new(vec!["10.0.0.0/22".parse().unwrap()]))),

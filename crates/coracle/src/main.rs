@@ -3,6 +3,7 @@
 mod authority;
 mod fake_nodes;
 mod parts;
+mod pod_ranges;
 mod server;
 mod why;
 

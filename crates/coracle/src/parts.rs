@@ -8,11 +8,11 @@ use apiserver::{
 };
 use clap::{Args, ValueEnum};
 use client::{Caches, Requests, caches::Topic};
-use controllers::{authority::Authority, driver::outlive};
+use controllers::{Setting, driver::outlive, node_ranges::Range};
 use stdx::{Clock, Random};
 use tokio::task::JoinSet;
 
-use crate::authority::ClusterAuthority;
+use crate::{authority::ClusterAuthority, pod_ranges::PodRanges};
 
 /// A part that can be left to somebody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,11 +30,18 @@ pub struct Parts {
     /// Play so many nodes in this process, that run nothing and say they do; `coracle fake-nodes` plays them in another
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     fake_nodes: usize,
+    #[command(flatten)]
+    pub pod_ranges: PodRanges,
 }
 
 /// Starts the parts. None of them ends by itself.
-pub fn start(running: &Running, parts: &Parts, given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
-    let mut tasks = start_control(running, &parts.without, given);
+pub fn start(
+    running: &Running,
+    parts: &Parts,
+    pod_ranges: Vec<Range>,
+    given: (&Arc<dyn Clock>, &Arc<dyn Random>),
+) -> JoinSet<()> {
+    let mut tasks = start_control(running, &parts.without, pod_ranges, given);
     if parts.fake_nodes > 0 {
         let config = fakenodes::Config { count: parts.fake_nodes, ..fakenodes::Config::default() };
         let client = client::in_process(running.in_process(User::controller("fake-nodes")));
@@ -49,7 +56,12 @@ pub fn start(running: &Running, parts: &Parts, given: (&Arc<dyn Clock>, &Arc<dyn
     tasks
 }
 
-fn start_control(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &Arc<dyn Random>)) -> JoinSet<()> {
+fn start_control(
+    running: &Running,
+    without: &[Part],
+    pod_ranges: Vec<Range>,
+    given: (&Arc<dyn Clock>, &Arc<dyn Random>),
+) -> JoinSet<()> {
     if [Part::Controllers, Part::Scheduler].iter().all(|part| without.contains(part)) {
         return JoinSet::new();
     }
@@ -57,9 +69,13 @@ fn start_control(running: &Running, without: &[Part], given: (&Arc<dyn Clock>, &
     let connect = |account: &str| as_user(User::controller(account));
     let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
     if !without.contains(&Part::Controllers) {
-        let authority: Arc<dyn Authority> = Arc::new(ClusterAuthority(Arc::clone(&running.server.pki)));
-        tasks.spawn(outlive(controllers::start(&caches, &connect, given)));
-        tasks.spawn(outlive(controllers::start_with_authority(&caches, &connect, given, &authority)));
+        let setting = Setting {
+            clock: Arc::clone(given.0),
+            random: Arc::clone(given.1),
+            authority: Some(Arc::new(ClusterAuthority(Arc::clone(&running.server.pki)))),
+            pod_ranges,
+        };
+        tasks.spawn(outlive(controllers::start(&caches, &connect, &setting)));
     }
     if !without.contains(&Part::Scheduler) {
         let user = User { name: "system:kube-scheduler".into(), groups: vec![AUTHENTICATED.into()], ..User::default() };

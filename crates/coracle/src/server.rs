@@ -74,6 +74,7 @@ fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 #[tokio::main]
 pub async fn run(arguments: Arguments) -> Result<()> {
+    let pod_ranges = arguments.parts.pod_ranges.ranges(&arguments.service_cidr)?;
     #[allow(clippy::disallowed_methods, reason = "how long the start took, for the reader only")]
     let started = Instant::now();
     let config = server::Config {
@@ -106,7 +107,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         kubeconfig::NAME,
         file.display(),
     );
-    let mut parts = parts::start(&running, &arguments.parts, (&clock, &random));
+    let mut parts = parts::start(&running, &arguments.parts, pod_ranges, (&clock, &random));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
         tokio::select! {

@@ -23,7 +23,7 @@ use client::{
     caches::Topic,
     requests::{DeleteOptions, Patch},
 };
-use controllers::driver::outlive;
+use controllers::{Setting, driver::outlive, node_ranges::Range};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -104,6 +104,7 @@ pub fn simulate<F: Future<Output = ()>>(setup: Setup, test: impl FnOnce(Arc<Clus
         test(Arc::clone(&cluster)).await;
         let violations = cluster.observer.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
+        assert_eq!(controllers::driver::panics(), 0, "a step of a controller panicked");
         cluster.tasks.lock().abort_all();
     });
     std::mem::forget(told);
@@ -227,12 +228,18 @@ fn parse_key(key: &str) -> Key {
 impl Control {
     async fn run(self: Arc<Self>) {
         let random = Arc::clone(&self.random) as Arc<dyn Random>;
+        let setting = Setting {
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&random),
+            authority: None,
+            pod_ranges: vec![Range::usual()],
+        };
         loop {
             let connect = |account: &str| self.network.connect(&self.running, User::controller(account));
             let mut parts = JoinSet::new();
             let (caches, followers) = Caches::start(&Requests::new(connect("caches"), "caches"), Topic::ALL);
             parts.spawn(outlive(followers));
-            parts.spawn(outlive(controllers::start(&caches, &connect, (&self.clock, &random))));
+            parts.spawn(outlive(controllers::start(&caches, &connect, &setting)));
             parts.spawn(outlive(scheduler::start(connect("scheduler"), &caches, (&self.clock, &random))));
             tokio::select! {
                 biased;
