@@ -11,7 +11,7 @@ use client::{
     reflector,
     requests::{DeleteOptions, Patch, Propagation},
 };
-use controllers::driver::outlive;
+use controllers::{Setting, driver::outlive};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stdx::{Clock, Random, SystemClock, SystemRandom};
@@ -70,7 +70,7 @@ impl Cluster {
         let requests = Requests::new(connect("test"), "test");
         let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
         let (own, followers) = Caches::start(&requests, Topic::ALL);
-        let controllers = controllers::start(&own, &connect, (&clock, &random));
+        let controllers = controllers::start(&own, &connect, &Setting::new(clock, random));
         for more in [followers, controllers] {
             tasks.spawn(outlive(more));
         }

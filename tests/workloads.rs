@@ -10,7 +10,7 @@ use client::{
     objects::{Deployment, Object, Pod, ReplicaSet},
     requests::Patch,
 };
-use controllers::driver::outlive;
+use controllers::{Setting, driver::outlive};
 use serde_json::{Value, json};
 use stdx::{Clock, Random, SystemClock, SystemRandom};
 use testkit::cluster::come_about;
@@ -41,7 +41,7 @@ impl Cluster {
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
         // As in a process of their own: what they have just written is not known to the test.
         let (own, mut controllers) = Caches::start(&requests, Topic::ALL);
-        let others = controllers::start(&own, &connect, (&clock, &random));
+        let others = controllers::start(&own, &connect, &Setting::new(clock, random));
         controllers.spawn(outlive(others));
         caches.synced(Topic::ALL).await;
         Self { running, requests, caches, _followers: followers, _controllers: controllers, _directory: directory }

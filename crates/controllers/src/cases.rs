@@ -19,7 +19,6 @@ use crate::{
     authority::Authority,
     driver::{Controller, Failure, Turn},
     lookup::{Findings, Found, Lookup},
-    node_ranges::Range,
     plan::{Action, Errand, Plan},
     stories,
 };
@@ -41,12 +40,9 @@ impl Authority for TestAuthority {
 }
 
 fn setting() -> Setting {
-    Setting {
-        clock: Arc::new(ManualClock::starting_at(Timestamp::UNIX_EPOCH)),
-        random: Arc::new(SystemRandom::default()),
-        authority: Some(Arc::new(TestAuthority)),
-        pod_ranges: vec![Range::usual()],
-    }
+    let clock = Arc::new(ManualClock::starting_at(Timestamp::UNIX_EPOCH));
+    let setting = Setting::new(clock, Arc::new(SystemRandom::default()));
+    Setting { authority: Some(Arc::new(TestAuthority)), ..setting }
 }
 
 #[test]

@@ -3,12 +3,16 @@
 //! | file | decides |
 //! |---|---|
 //! | `endpoint` | what is said of a pod |
+//! | `hints` | from where each is best used |
+//! | `zones` | from which zone, where that is left to the cluster |
 //! | `packing` | in which slice it is said, so that few slices change |
 //!
 //! Not here: slices of services without a selector ([`crate::mirroring`]).
 
 mod endpoint;
+mod hints;
 mod packing;
+mod zones;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,9 +31,10 @@ use serde_json::{Value, json};
 use crate::{
     backing,
     driver::{Controller, Turn},
-    plan::{Action, Plan, Reference, precondition},
+    plan::{Action, Event, Plan, Reference, precondition},
 };
 use packing::{Packed, Slot};
+use zones::{Known, Told};
 
 pub struct EndpointSlices;
 
@@ -56,6 +61,12 @@ impl Controller for EndpointSlices {
                 let slices = changes.iter().flat_map(|change| change.states());
                 slices.filter(|slice| is_managed_by(slice, NAME)).filter_map(|slice| slice.service()).for_each(add);
             }
+            Changes::Node(nodes) => {
+                backing::touched(caches, changes, add);
+                if nodes.iter().any(|node| zones::differ(node.old.as_deref(), node.new.as_deref())) {
+                    caches.services.leaving_zones_to_cluster().iter().for_each(|service| add(service.key()));
+                }
+            }
             _ => backing::touched(caches, changes, add),
         }
     }
@@ -72,11 +83,14 @@ impl Controller for EndpointSlices {
         existing.retain(|slice| is_managed_by(slice, NAME) && !slice.metadata.is_being_deleted());
         let pods = backing::pods(caches, &service);
         let families = families(&service);
-        let mut changes = Vec::new();
+        let (mut changes, mut events) = (Vec::new(), Vec::new());
         let mut turned: Vec<Timestamp> = Vec::new();
         for family in &families {
             let known: Vec<_> = existing.iter().filter(|slice| slice.address_type == *family).cloned().collect();
-            let groups = groups(caches, &service, &pods, *family);
+            let mut groups = groups(caches, &service, &pods, *family);
+            let endpoints = groups.values_mut().flatten().map(|(endpoint, _)| endpoint).collect();
+            let hinted = Known::of(known.iter().map(|slice| &**slice));
+            events.extend(hints::give(caches, &service, &hinted, endpoints).map(|told| event(&service, *family, told)));
             changes.extend(of_family(&service, *family, known, groups, &mut turned));
         }
         // Of a service that had no slices, its making is what they tell of.
@@ -86,8 +100,22 @@ impl Controller for EndpointSlices {
         };
         let obsolete = existing.iter().filter(|slice| !families.contains(&slice.address_type));
         changes.extend(obsolete.map(|slice| Packed::Surplus(Arc::clone(slice))));
-        plan(&service, changes, triggered)
+        let mut plan = plan(&service, changes, triggered);
+        plan.then(events);
+        plan
     }
+}
+
+fn event(service: &Service, family: Family, told: Told) -> Action {
+    let about = Reference::to(service);
+    let of_family = |words: &str| format!("{words}, addressType: {}", family.name());
+    Action::Event(match told {
+        Told::Enabled => {
+            let message = of_family("Topology Aware Hints has been enabled");
+            Event::normal(&about, "TopologyAwareHintsEnabled", message)
+        }
+        Told::Disabled(why) => Event::warning(&about, "TopologyAwareHintsDisabled", of_family(&why)),
+    })
 }
 
 pub(crate) fn is_managed_by(slice: &EndpointSlice, manager: &str) -> bool {

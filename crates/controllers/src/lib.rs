@@ -73,6 +73,13 @@ pub struct Setting {
     pub pod_ranges: Vec<node_ranges::Range>,
 }
 
+impl Setting {
+    /// Of a cluster without an authority, and with the usual addresses.
+    pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { clock, random, authority: None, pod_ranges: vec![node_ranges::Range::usual()] }
+    }
+}
+
 /// Every controller that the one shell runs, by the name of the folder of its golden cases or stories.
 fn all(setting: &Setting) -> Vec<(&'static str, Arc<dyn Controller>)> {
     let clock = || Arc::clone(&setting.clock);

@@ -16,6 +16,10 @@ pub struct Service {
 
 /// The index by one label that a service selects by: one is enough to find it by the labels of a pod.
 const SELECTS: &str = "selects";
+/// The index of those that leave it to the cluster which zone's clients an endpoint serves.
+const ZONES: &str = "zones";
+/// Where they say so; the older name wins.
+const TOPOLOGY: [&str; 2] = ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
 
 impl Object for Service {
     const KIND: Kind = Kind::namespaced("", "v1", "Service", "services");
@@ -27,6 +31,9 @@ impl Object for Service {
     fn index(&self, add: &mut dyn FnMut(&'static str, &str)) {
         if let Some((key, value)) = self.spec.selector.iter().next() {
             add(SELECTS, &pod::labelled(&self.metadata.namespace, key, value));
+        }
+        if self.leaves_zones_to_cluster() {
+            add(ZONES, "");
         }
     }
 }
@@ -106,6 +113,14 @@ impl Family {
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+            Self::Names => "FQDN",
+        }
+    }
 }
 
 impl Service {
@@ -119,12 +134,23 @@ impl Service {
         matches!(&*self.spec.cluster_ip, "" | "None")
     }
 
+    /// Whether the cluster says which zone's clients each endpoint serves (KEP-2433).
+    pub fn leaves_zones_to_cluster(&self) -> bool {
+        let said = TOPOLOGY.iter().find_map(|name| self.metadata.annotations.get(name));
+        matches!(said, Some("Auto" | "auto"))
+    }
+
     fn selects(&self, labels: &Labels) -> bool {
         self.spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 
 impl Cache<Service> {
+    /// The services that leave it to the cluster which zone's clients an endpoint serves.
+    pub fn leaving_zones_to_cluster(&self) -> Vec<Arc<Service>> {
+        self.by(ZONES, "")
+    }
+
     /// The services that select an object of that metadata.
     pub fn selecting(&self, meta: &Meta) -> Vec<Arc<Service>> {
         let mut found: Vec<Arc<Service>> = Vec::new();

@@ -2,7 +2,7 @@
 
 use client::objects::{
     Node, Pod, Service,
-    service::{Endpoint, EndpointConditions, EndpointPort, Family, Hints, Named},
+    service::{Endpoint, EndpointConditions, EndpointPort, Family},
 };
 
 use crate::backing;
@@ -22,7 +22,7 @@ pub fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     ports
 }
 
-/// None where the pod has no address of that family.
+/// None where the pod has no address of that family. Hints depend on the others.
 pub fn of(pod: &Pod, node: Option<&Node>, service: &Service, family: Family) -> Option<Endpoint> {
     let addresses: Vec<Box<str>> =
         pod.addresses().filter(|address| Family::of(*address) == family).map(backing::text).collect();
@@ -36,24 +36,10 @@ pub fn of(pod: &Pod, node: Option<&Node>, service: &Service, family: Family) -> 
     Some(Endpoint {
         addresses,
         conditions: EndpointConditions { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) },
-        hints: if ready { hints(service, zone, node_name.as_deref()) } else { None },
+        hints: None,
         hostname: backing::hostname(pod, service).map(Box::from),
         target_ref: Some(backing::target(pod)),
         zone: zone.map(Box::from),
         node_name,
     })
-}
-
-/// The zone or node whose clients should come here, if the service prefers those that are close (KEP-4444, KEP-3015).
-fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<Hints> {
-    let (by_zone, by_node) = match &*service.spec.traffic_distribution {
-        "PreferClose" | "PreferSameZone" => (true, false),
-        "PreferSameNode" => (true, true),
-        _ => (false, false),
-    };
-    let named = |name: Option<&str>, wanted: bool| -> Vec<Named> {
-        name.filter(|_| wanted).map(|name| Named { name: name.into() }).into_iter().collect()
-    };
-    let hints = Hints { for_zones: named(zone, by_zone), for_nodes: named(node, by_node) };
-    (hints != Hints::default()).then_some(hints)
 }

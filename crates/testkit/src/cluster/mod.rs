@@ -23,7 +23,7 @@ use client::{
     caches::Topic,
     requests::{DeleteOptions, Patch},
 };
-use controllers::{Setting, driver::outlive, node_ranges::Range};
+use controllers::{Setting, driver::outlive};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -228,12 +228,7 @@ fn parse_key(key: &str) -> Key {
 impl Control {
     async fn run(self: Arc<Self>) {
         let random = Arc::clone(&self.random) as Arc<dyn Random>;
-        let setting = Setting {
-            clock: Arc::clone(&self.clock),
-            random: Arc::clone(&random),
-            authority: None,
-            pod_ranges: vec![Range::usual()],
-        };
+        let setting = Setting::new(Arc::clone(&self.clock), Arc::clone(&random));
         loop {
             let connect = |account: &str| self.network.connect(&self.running, User::controller(account));
             let mut parts = JoinSet::new();
