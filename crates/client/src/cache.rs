@@ -11,7 +11,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::{
         Arc, Weak,
@@ -22,7 +22,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::{Key, objects::Object};
+use crate::{Key, objects::Object, reading::ObjectId};
 
 /// The index by the UIDs of an object's owners.
 pub const OWNER: &str = "owner";
@@ -195,14 +195,16 @@ impl<T: Object> Cache<T> {
     }
 
     /// The whole kind as of a revision: what is not in it is gone, unless this process wrote it later.
-    pub(crate) fn replace(&self, objects: Vec<T>, revision: u64) {
+    pub(crate) fn replace(&self, objects: Vec<T>, unread: &[ObjectId], revision: u64) {
         let mut state = self.state.write();
+        let unread: BTreeSet<&str> = unread.iter().map(|identity| &*identity.uid).collect();
         let objects: Objects<T> = objects.into_iter().map(|object| (object.key(), Arc::new(object))).collect();
         let gone: Vec<(Key, Box<str>)> = state
             .objects
             .iter()
             .filter(|(key, known)| {
                 known.meta().resource_version <= revision
+                    && !unread.contains(&*known.meta().uid)
                     && objects.get(*key).is_none_or(|object| object.meta().uid != known.meta().uid)
             })
             .map(|(key, known)| (key.clone(), known.meta().uid.clone()))
@@ -221,12 +223,11 @@ impl<T: Object> Cache<T> {
     }
 
     /// The watch's word that an object is gone; `object` carries the revision of its end.
-    pub(crate) fn ended(&self, object: &T) {
+    pub(crate) fn ended(&self, object: &ObjectId) {
         let mut state = self.state.write();
-        let meta = object.meta();
-        state.remove_if(&object.key(), &meta.uid);
-        state.forgotten.remove(&meta.uid);
-        state.revision = state.revision.max(meta.resource_version);
+        state.remove_if(&object.key, &object.uid);
+        state.forgotten.remove(&object.uid);
+        state.revision = state.revision.max(object.revision);
     }
 
     pub(crate) fn advance(&self, revision: u64) {

@@ -10,6 +10,7 @@ use crate::{
     Cache, Change, Key, Kind, Requests,
     cache::Subscription,
     objects::{self, Meta, Object},
+    reading::{self, Read},
     reflector,
 };
 
@@ -100,14 +101,14 @@ macro_rules! kinds {
             /// Takes in the answer to a creation or change of this process.
             pub fn observe_answer(&self, kind: &Kind, answer: &[u8]) {
                 $(if *kind == objects::$view::KIND {
-                    return observe(&self.$field, answer);
+                    observe(&self.$field, answer);
                 })*
             }
 
             /// Takes in the answer to a deletion of this process; empty where there was nothing to delete.
             pub fn observe_deletion(&self, kind: &Kind, key: &Key, answer: &[u8]) {
                 $(if *kind == objects::$view::KIND {
-                    return observe_deletion(&self.$field, key, answer);
+                    observe_deletion(&self.$field, key, answer);
                 })*
             }
         }
@@ -148,6 +149,7 @@ kinds! {
     service_accounts: ServiceAccount,
     secrets: Secret,
     root_certificates: RootCertificate,
+    cluster_infos: ClusterInfo,
     certificate_signing_requests: CertificateSigningRequest,
     persistent_volumes: PersistentVolume,
     storage_classes: StorageClass,
@@ -158,7 +160,13 @@ kinds! {
 }
 
 fn is_of<T: Object>(object: &Value) -> bool {
-    object["kind"].as_str() == Some(&T::KIND.kind) && object["apiVersion"].as_str() == Some(&T::KIND.api_version())
+    fn text(value: &Value) -> &str {
+        value.as_str().unwrap_or_default()
+    }
+    let metadata = &object["metadata"];
+    *text(&object["kind"]) == *T::KIND.kind
+        && *text(&object["apiVersion"]) == *T::KIND.api_version()
+        && T::is_kept(text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
 impl Caches {
@@ -173,14 +181,19 @@ impl Caches {
 }
 
 fn observe<T: Object>(cache: &Cache<T>, answer: &[u8]) {
-    // What cannot be read here cannot be read by the watch either, which says so.
-    if let Ok(object) = serde_json::from_slice::<T>(answer) {
+    // An answer that is no object tells nothing; the watch will.
+    if let Ok(Read::Whole(object)) = reading::read::<T>(&T::KIND, answer)
+        && T::is_kept(&object.meta().namespace, &object.meta().name)
+    {
         cache.observe(object);
     }
 }
 
 /// The answer is the object where something holds it up, and else a `Status`, or the object as it last was.
 fn observe_deletion<T: Object>(cache: &Cache<T>, key: &Key, answer: &[u8]) {
+    if !T::is_kept(key.namespace(), key.name()) {
+        return;
+    }
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Answer {

@@ -10,6 +10,7 @@ pub mod key;
 pub mod kind;
 pub mod objects;
 pub mod queue;
+pub mod reading;
 pub mod reflector;
 pub mod requests;
 

@@ -17,7 +17,8 @@ use tokio::{
 use crate::{
     ApiError, Cache, Kind, Requests,
     objects::{Meta, Object},
-    requests::Form,
+    reading::{self, ObjectId, Read},
+    requests::{Form, parse},
 };
 
 /// Objects of a list that are read at once.
@@ -84,26 +85,26 @@ impl Followed for Partial {
 
 /// Who is told of what is followed.
 pub trait Sink<T>: Send + Sync {
-    /// The whole kind as of a revision.
-    fn replace(&self, objects: Vec<T>, revision: u64);
+    /// The whole kind as of a revision. Of what is there and cannot be read, what is known stays.
+    fn replace(&self, objects: Vec<T>, unread: &[ObjectId], revision: u64);
     fn observe(&self, object: T);
     /// The object is gone; it carries the revision of its end.
-    fn ended(&self, object: T);
+    fn ended(&self, object: &ObjectId);
     /// Everything up to this revision has been told.
     fn advance(&self, _revision: u64) {}
 }
 
 impl<T: Object> Sink<T> for Cache<T> {
-    fn replace(&self, objects: Vec<T>, revision: u64) {
-        Cache::replace(self, objects, revision);
+    fn replace(&self, objects: Vec<T>, unread: &[ObjectId], revision: u64) {
+        Cache::replace(self, objects, unread, revision);
     }
 
     fn observe(&self, object: T) {
         Cache::observe(self, object);
     }
 
-    fn ended(&self, object: T) {
-        Cache::ended(self, &object);
+    fn ended(&self, object: &ObjectId) {
+        Cache::ended(self, object);
     }
 
     fn advance(&self, revision: u64) {
@@ -191,18 +192,31 @@ async fn back_off(pause: &mut Duration) {
 
 /// Reads the whole kind, page by page, as of one revision, which is returned.
 async fn list<T: Followed, S: Sink<T>>(sink: &S, source: &Source<'_>) -> Result<String, ApiError> {
-    let (mut objects, mut token) = (Vec::new(), String::new());
+    let (mut objects, mut unread, mut token) = (Vec::new(), Vec::new(), String::new());
     loop {
         let from = if token.is_empty() { String::new() } else { format!("&continue={token}") };
         let path = format!("{}?limit={PAGE}{from}&{}", source.kind.collection(""), source.selectors);
-        let list: List<T> = source.requests.read_as(source.form.of_list(), path.trim_end_matches('&')).await?;
-        objects.append(&mut list.items.unwrap_or_default());
-        if list.metadata.continue_token.is_empty() {
-            let revision = list.metadata.resource_version;
-            sink.replace(objects, revision.parse().unwrap_or(0));
+        let page = source.requests.get_as(source.form.of_list(), path.trim_end_matches('&')).await?;
+        let metadata = match serde_json::from_slice::<List<T>>(&page) {
+            Ok(mut list) => {
+                objects.append(list.items.get_or_insert_default());
+                list.metadata
+            }
+            // Something in it cannot be read: which one is seen one by one.
+            Err(_) => {
+                let list: List<Box<RawValue>> = parse(&page)?;
+                let (mut read, mut not) = reading::read_all(source.kind, &list.items.unwrap_or_default())?;
+                objects.append(&mut read);
+                unread.append(&mut not);
+                list.metadata
+            }
+        };
+        if metadata.continue_token.is_empty() {
+            let revision = metadata.resource_version;
+            sink.replace(objects, &unread, revision.parse().unwrap_or(0));
             return Ok(revision);
         }
-        token = list.metadata.continue_token;
+        token = metadata.continue_token;
     }
 }
 
@@ -223,7 +237,7 @@ async fn watch<T: Followed, S: Sink<T>>(sink: &S, source: &Source<'_>, revision:
         let mut seen = buffer.len();
         buffer.extend_from_slice(&data);
         while let Some(end) = memchr::memchr(b'\n', &buffer[seen..]).map(|at| seen + at) {
-            *revision = tell(sink, &buffer[..end])?.to_string();
+            *revision = tell(sink, source.kind, &buffer[..end])?.to_string();
             buffer.advance(end + 1);
             seen = 0;
         }
@@ -232,30 +246,28 @@ async fn watch<T: Followed, S: Sink<T>>(sink: &S, source: &Source<'_>, revision:
 }
 
 /// Applies one line of a watch and returns its revision.
-fn tell<T: Followed, S: Sink<T>>(sink: &S, line: &[u8]) -> Result<u64, ApiError> {
-    let event: Event<'_> = crate::requests::parse(line)?;
+fn tell<T: Followed, S: Sink<T>>(sink: &S, kind: &Kind, line: &[u8]) -> Result<u64, ApiError> {
+    let event: Event<'_> = parse(line)?;
     let object = event.object.get().as_bytes();
-    match event.kind {
-        "ADDED" | "MODIFIED" => {
-            let object: T = crate::requests::parse(object)?;
-            let revision = object.meta().resource_version;
-            sink.observe(object);
-            sink.advance(revision);
-            Ok(revision)
-        }
+    let revision = match event.kind {
+        "ADDED" | "MODIFIED" => match reading::read::<T>(kind, object)? {
+            Read::Whole(object) => {
+                let revision = object.meta().resource_version;
+                sink.observe(object);
+                revision
+            }
+            Read::Not(identity) => identity.revision,
+        },
         "DELETED" => {
-            let object: T = crate::requests::parse(object)?;
-            let revision = object.meta().resource_version;
-            sink.ended(object);
-            Ok(revision)
+            let identity = reading::identity(object)?;
+            sink.ended(&identity);
+            return Ok(identity.revision);
         }
-        "BOOKMARK" => {
-            let bookmark: Bookmark = crate::requests::parse(object)?;
-            sink.advance(bookmark.metadata.resource_version);
-            Ok(bookmark.metadata.resource_version)
-        }
-        _ => Err(crate::requests::refusal(object)),
-    }
+        "BOOKMARK" => parse::<Bookmark>(object)?.metadata.resource_version,
+        _ => return Err(crate::requests::refusal(object)),
+    };
+    sink.advance(revision);
+    Ok(revision)
 }
 
 #[cfg(test)]

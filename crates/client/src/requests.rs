@@ -160,8 +160,12 @@ impl Requests {
     }
 
     pub async fn read_as<T: DeserializeOwned>(&self, form: Form, path_and_query: &str) -> Result<T, ApiError> {
-        let request = self.request(Method::GET, path_and_query, form, "", None)?;
-        parse(&self.send(request).await?)
+        parse(&self.get_as(form, path_and_query).await?)
+    }
+
+    /// The answer as it comes.
+    pub async fn get_as(&self, form: Form, path_and_query: &str) -> Result<Bytes, ApiError> {
+        self.send(self.request(Method::GET, path_and_query, form, "", None)?).await
     }
 
     pub async fn get(&self, kind: &Kind, key: &Key) -> Result<Bytes, ApiError> {

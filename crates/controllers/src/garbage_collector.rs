@@ -29,6 +29,7 @@ use std::{
 use client::{
     Kind, Requests, WorkQueue,
     caches::{AnySubscription, Topic},
+    reading::ObjectId,
     reflector::{Partial, Sink, follow_metadata},
 };
 use parking_lot::Mutex;
@@ -223,9 +224,10 @@ impl Follower {
 }
 
 impl Sink<Partial> for Follower {
-    fn replace(&self, objects: Vec<Partial>, revision: u64) {
+    fn replace(&self, objects: Vec<Partial>, unread: &[ObjectId], revision: u64) {
         self.collector.tell(|graph| {
-            let uids = objects.iter().map(|object| &*object.metadata.uid).collect();
+            let unread = unread.iter().map(|object| &*object.uid);
+            let uids = objects.iter().map(|object| &*object.metadata.uid).chain(unread).collect();
             graph.retain(&self.kind, &uids, revision);
             objects.iter().for_each(|object| graph.see(&self.kind, &object.metadata));
         });
@@ -236,7 +238,7 @@ impl Sink<Partial> for Follower {
         self.collector.tell(|graph| graph.see(&self.kind, &object.metadata));
     }
 
-    fn ended(&self, object: Partial) {
-        self.collector.tell(|graph| graph.end(&object.metadata.uid));
+    fn ended(&self, object: &ObjectId) {
+        self.collector.tell(|graph| graph.end(&object.uid));
     }
 }

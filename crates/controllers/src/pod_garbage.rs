@@ -10,7 +10,7 @@ use client::{
     Caches, Key,
     caches::{Changes, Topic},
     objects::{
-        Pod,
+        Node, Object, Pod,
         pod::{NODE, Phase},
     },
 };
@@ -21,7 +21,7 @@ use stdx::clock::until;
 
 use crate::{
     driver::{Controller, Turn},
-    plan::Plan,
+    plan::{Action, Errand, Plan},
     pods,
 };
 
@@ -81,7 +81,7 @@ impl Controller for PodGarbage {
                         memory.missing.remove(name);
                     }
                     if change.new.is_none() || is_out {
-                        caches.pods.by(NODE, name).iter().for_each(|pod| add(client::objects::Object::key(&**pod)));
+                        caches.pods.by(NODE, name).iter().for_each(|pod| add(pod.key()));
                     }
                 }
             }
@@ -146,7 +146,11 @@ impl Controller for PodGarbage {
             if given_up > turn.now {
                 plan.again_after(until(given_up, turn.now));
             } else {
-                end(Some(("DeletionByPodGC", "PodGC: node no longer exists")));
+                // A node that is only unknown here keeps its pods.
+                let why = Some(("DeletionByPodGC", "PodGC: node no longer exists"));
+                let then = pods::end_for_good(&pod, why, turn.now).into_iter().flatten().collect();
+                let (kind, key) = (Node::KIND, Key::new("", name));
+                plan.then(vec![Action::Errand(Errand::IfGone { kind, key, uid: None, then })]);
             }
         }
         plan

@@ -6,6 +6,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use client::{
     ApiError, Kind, Requests,
+    reading::ObjectId,
     reflector::{Partial, Sink, follow_metadata},
     requests::Form,
 };
@@ -134,7 +135,7 @@ impl Served {
 struct Sign(Arc<Notify>);
 
 impl Sink<Partial> for Sign {
-    fn replace(&self, _: Vec<Partial>, _: u64) {
+    fn replace(&self, _: Vec<Partial>, _: &[ObjectId], _: u64) {
         self.0.notify_one();
     }
 
@@ -142,7 +143,7 @@ impl Sink<Partial> for Sign {
         self.0.notify_one();
     }
 
-    fn ended(&self, _: Partial) {
+    fn ended(&self, _: &ObjectId) {
         self.0.notify_one();
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     driver::{Controller, Turn},
     node_lifecycle::NodeLifecycle,
     node_ranges::NodeRanges,
-    plan::Action,
+    plan::{Action, Errand},
     pod_garbage::PodGarbage,
     taint_eviction::TaintEviction,
 };
@@ -217,7 +217,12 @@ impl World {
             }
             Action::Delete { kind, key, .. } => self.remove(&kind.plural, key),
             Action::Create { .. } | Action::Event(_) => {}
-            Action::Errand(_) => panic!("stories are told without errands"),
+            Action::Errand(Errand::IfGone { kind, key, then, .. }) => {
+                if !self.objects.contains_key(&(kind.plural.to_string(), key.clone())) {
+                    then.iter().for_each(|action| self.apply(action));
+                }
+            }
+            Action::Errand(_) => panic!("stories know of no other errands"),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Volumes {
     fn usable(&self, key: &Key, pod: &Pod) -> Result<&Arc<PersistentVolumeClaim>, PodRefusal> {
         let name = key.name();
         let is_own = |volume: &PodVolume| match volume {
-            PodVolume::Ephemeral(volume) => *name == format!("{}-{volume}", pod.metadata.name),
+            PodVolume::Ephemeral(volume) => *name == volume.claim_of(&pod.metadata.name),
             _ => false,
         };
         let text = match self.claims.get(key) {

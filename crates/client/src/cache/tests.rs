@@ -32,6 +32,10 @@ fn thing(name: &str, revision: u64, color: &str) -> Thing {
     serde_json::from_value(json!({ "metadata": metadata })).unwrap()
 }
 
+fn identity(name: &str, revision: u64) -> ObjectId {
+    ObjectId { key: Key::new("n", name), uid: format!("uid-{name}").into(), revision }
+}
+
 fn names(things: &[Arc<Thing>]) -> Vec<&str> {
     things.iter().map(|thing| &*thing.metadata.name).collect()
 }
@@ -52,11 +56,11 @@ fn the_later_state_wins() {
 #[test]
 fn an_object_this_process_deleted_does_not_come_back_by_a_late_watch() {
     let cache = Cache::<Thing>::default();
-    cache.replace(vec![thing("a", 3, "red")], 3);
+    cache.replace(vec![thing("a", 3, "red")], &[], 3);
     cache.forget(&Key::new("n", "a"), "uid-a");
     cache.observe(thing("a", 4, "red"));
     assert!(cache.is_empty());
-    cache.ended(&thing("a", 6, "red"));
+    cache.ended(&identity("a", 6));
     assert!(cache.is_empty());
     assert_eq!(cache.revision(), 6);
     assert!(cache.state.read().forgotten.is_empty());
@@ -65,10 +69,10 @@ fn an_object_this_process_deleted_does_not_come_back_by_a_late_watch() {
 #[test]
 fn an_answer_that_comes_after_the_news_of_the_objects_end_changes_nothing() {
     let cache = Cache::<Thing>::default();
-    cache.replace(vec![thing("a", 3, "red")], 3);
+    cache.replace(vec![thing("a", 3, "red")], &[], 3);
     // A write at 4 takes the last finalizer away; the watch tells of both before the writer has its answer.
     cache.observe(thing("a", 4, "blue"));
-    cache.ended(&thing("a", 5, "blue"));
+    cache.ended(&identity("a", 5));
     cache.observe(thing("a", 4, "blue"));
     assert!(cache.is_empty());
     cache.observe(thing("a", 6, "red"));
@@ -86,9 +90,9 @@ fn a_successor_of_the_same_name_is_not_forgotten() {
 #[test]
 fn a_list_removes_what_is_gone_and_keeps_what_was_written_later() {
     let cache = Cache::<Thing>::default();
-    cache.replace(vec![thing("a", 1, "red"), thing("b", 2, "red")], 2);
+    cache.replace(vec![thing("a", 1, "red"), thing("b", 2, "red")], &[], 2);
     cache.observe(thing("c", 9, "red"));
-    cache.replace(vec![thing("b", 2, "red")], 8);
+    cache.replace(vec![thing("b", 2, "red")], &[], 8);
     assert_eq!(names(&cache.all()), ["b", "c"]);
     assert!(cache.is_synced());
 }
@@ -120,4 +124,14 @@ fn a_namespace_ends_where_the_next_begins() {
         cache.observe(serde_json::from_value(json!({ "metadata": metadata })).unwrap());
     }
     assert_eq!(names(&cache.in_namespace("n")), ["a", "b"]);
+}
+
+#[test]
+fn of_what_cannot_be_read_the_last_that_was_read_stays_until_it_is_gone() {
+    let cache = Cache::<Thing>::default();
+    cache.replace(vec![thing("a", 1, "red"), thing("b", 2, "red")], &[], 2);
+    cache.replace(vec![], &[identity("a", 5)], 5);
+    assert_eq!(names(&cache.all()), ["a"]);
+    cache.ended(&identity("a", 6));
+    assert!(cache.is_empty());
 }

@@ -1,7 +1,9 @@
-//! Service accounts, and the secrets and configuration that go with them: of each only what is decided on, and no secret.
+//! Service accounts, and the secrets and configuration that go with them: of each only what is decided on, and of
+//! secrets none but bootstrap tokens.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -25,13 +27,30 @@ impl Object for ServiceAccount {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "WrittenSecret")]
 pub struct Secret {
     pub metadata: Meta,
-    #[serde(rename = "type")]
     pub kind: Box<str>,
-    #[serde(deserialize_with = "data")]
     pub data: SecretData,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WrittenSecret {
+    metadata: Meta,
+    #[serde(rename = "type")]
+    kind: Box<str>,
+    #[serde(deserialize_with = "data")]
+    data: SecretData,
+}
+
+impl From<WrittenSecret> for Secret {
+    fn from(WrittenSecret { metadata, kind, mut data }: WrittenSecret) -> Self {
+        if *kind != *BOOTSTRAP_TOKEN {
+            data.token = None;
+        }
+        Self { metadata, kind, data }
+    }
 }
 
 /// What may be known of a secret.
@@ -41,11 +60,28 @@ pub struct SecretData {
     pub filled: BTreeSet<Box<str>>,
     /// When a token ends, as it is written (base64).
     pub expiration: Box<str>,
+    /// Of a bootstrap token, with which what joining nodes may trust is signed.
+    pub token: Option<Box<BootstrapToken>>,
+}
+
+#[derive(Clone, Default)]
+pub struct BootstrapToken {
+    pub id: Box<str>,
+    pub secret: Box<str>,
+    /// Whether anything may be signed with it.
+    pub signs: bool,
+}
+
+impl fmt::Debug for BootstrapToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootstrapToken").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// The index by the account whose token a secret is to hold.
 const ACCOUNT: &str = "account";
 const TOKEN: &str = "kubernetes.io/service-account-token";
+pub const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
@@ -125,9 +161,56 @@ impl Object for RootCertificate {
     fn meta(&self) -> &Meta {
         &self.metadata
     }
+
+    fn is_kept(_: &str, name: &str) -> bool {
+        name == Self::NAME
+    }
+}
+
+/// What nodes that join may trust of the cluster; other ConfigMaps are not kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ClusterInfo {
+    pub metadata: Meta,
+    pub data: ClusterInfoData,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ClusterInfoData {
+    pub kubeconfig: Option<Box<str>>,
+    /// Signatures of it among other texts.
+    #[serde(flatten)]
+    pub more: std::collections::BTreeMap<Box<str>, Box<str>>,
+}
+
+impl ClusterInfo {
+    pub const NAMESPACE: &str = "kube-public";
+    pub const NAME: &str = "cluster-info";
+}
+
+impl Object for ClusterInfo {
+    const KIND: Kind = RootCertificate::KIND;
+    const SELECTORS: &str = "fieldSelector=metadata.namespace%3Dkube-public,metadata.name%3Dcluster-info";
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+
+    fn is_kept(namespace: &str, name: &str) -> bool {
+        (namespace, name) == (Self::NAMESPACE, Self::NAME)
+    }
 }
 
 const EXPIRATION: &str = "expiration";
+/// The parts of a bootstrap token that are decided on.
+const PARTS: [&str; 3] = ["token-id", "token-secret", "usage-bootstrap-signing"];
+
+/// Of base64 what it says; nothing where it says nothing.
+fn decoded(written: &str) -> Box<str> {
+    let bytes = BASE64_STANDARD.decode(written).unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default().into()
+}
 
 fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretData, D::Error> {
     struct Data;
@@ -148,6 +231,18 @@ fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretData, D::Err
             while let Some(name) = map.next_key::<Box<str>>()? {
                 if *name == *EXPIRATION {
                     data.expiration = map.next_value::<Option<Box<str>>>()?.unwrap_or_default();
+                } else if let Some(part) = PARTS.iter().position(|part| *name == **part) {
+                    let written = map.next_value::<Option<Box<str>>>()?.unwrap_or_default();
+                    let token = data.token.get_or_insert_default();
+                    let text = decoded(&written);
+                    match part {
+                        0 => token.id = text,
+                        1 => token.secret = text,
+                        _ => token.signs = *text == *"true",
+                    }
+                    if !written.is_empty() {
+                        data.filled.insert(name);
+                    }
                 } else if map.next_value::<IsFilled>()?.0 {
                     data.filled.insert(name);
                 }

@@ -22,7 +22,7 @@ pub mod shape;
 pub mod storage;
 pub mod workload;
 
-pub use accounts::{RootCertificate, Secret, ServiceAccount};
+pub use accounts::{ClusterInfo, RootCertificate, Secret, ServiceAccount};
 pub use apps::{ControllerRevision, DaemonSet, DaemonSetStatus, ReplicationController, StatefulSet, StatefulSetStatus};
 pub use batch::{CronJob, Job};
 pub use certificates::CertificateSigningRequest;
@@ -55,6 +55,11 @@ pub trait Object: DeserializeOwned + Send + Sync + 'static {
 
     fn meta(&self) -> &Meta;
 
+    /// Whether an object of the kind is among what [`Self::SELECTORS`] choose.
+    fn is_kept(_namespace: &str, _name: &str) -> bool {
+        true
+    }
+
     /// Under which names the cache also finds the object: `(index, value)`. The owner's UID is always one
     /// ([`crate::cache::OWNER`]).
     fn index(&self, _add: &mut dyn FnMut(&'static str, &str)) {}
@@ -70,7 +75,7 @@ pub trait Object: DeserializeOwned + Send + Sync + 'static {
 }
 
 /// A part of an object that is handed on as it is: a pod template, a spec.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Json(pub Arc<Value>);
 
 impl Deref for Json {

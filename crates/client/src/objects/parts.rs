@@ -73,11 +73,17 @@ impl<'de> Deserialize<'de> for IntOrPercent {
         let value = Value::deserialize(deserializer)?;
         let number = match &value {
             Value::Number(number) => number.as_i64().map(|number| Self::Int(narrow(number))),
-            Value::String(text) => text.strip_suffix('%').and_then(|text| text.parse().ok()).map(Self::Percent),
+            Value::String(text) => text.strip_suffix('%').and_then(percent),
             _ => None,
         };
         number.ok_or_else(|| D::Error::custom(format!("{value} must be a number or a percentage")))
     }
+}
+
+/// Of digits of whatever length.
+fn percent(digits: &str) -> Option<IntOrPercent> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| IntOrPercent::Percent(digits.parse().unwrap_or(i32::MAX)))
 }
 
 #[cfg(test)]
@@ -101,6 +107,8 @@ mod tests {
         assert_eq!((quarter.of_rounded_up(10), quarter.of_rounded_down(10)), (3, 2));
         let three: IntOrPercent = serde_json::from_value(json!(3)).unwrap();
         assert_eq!((three.of_rounded_up(10), three.of_rounded_down(10)), (3, 3));
+        let much: IntOrPercent = serde_json::from_value(json!("99999999999%")).unwrap();
+        assert_eq!(much.of_rounded_up(10), i32::MAX / 10 + 1);
         assert!(serde_json::from_value::<IntOrPercent>(json!("a")).is_err());
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Condition, Meta, Object,
     container::ContainerStatus,
     service::Protocol,
-    shape::{PodShape, PodVolume},
+    shape::{self, EphemeralVolume, PodShape, PodVolume},
 };
 use crate::{Key, Kind};
 
@@ -127,11 +127,15 @@ impl Pod {
     /// The names of the claims it uses: those it names, and those of its own, which are called `<pod>-<volume>`.
     pub fn claim_names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let named = self.spec.claims.iter().map(|volume| Cow::Borrowed(&*volume.claim));
-        let own = self.spec.volumes.iter().filter_map(|volume| match volume {
-            PodVolume::Ephemeral(volume) => Some(Cow::Owned(format!("{}-{volume}", self.metadata.name))),
-            PodVolume::Disk(_) => None,
-        });
+        let own = self.ephemeral_volumes().map(|volume| Cow::Owned(volume.claim_of(&self.metadata.name)));
         named.chain(own)
+    }
+
+    pub fn ephemeral_volumes(&self) -> impl Iterator<Item = &EphemeralVolume> {
+        self.spec.volumes.iter().filter_map(|volume| match volume {
+            PodVolume::Ephemeral(volume) => Some(volume),
+            PodVolume::Disk(_) => None,
+        })
     }
 
     /// Neither over nor on its way out.

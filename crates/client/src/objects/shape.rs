@@ -9,7 +9,7 @@ use api::selector::LabelSelector;
 pub(super) use written::WrittenSpec;
 
 use super::{
-    Labels,
+    Json, Labels,
     node::Toleration,
     node_selector::{NodeSelector, NodeSelectorTerm},
     requests::Requests,
@@ -100,10 +100,23 @@ impl HostPort {
 /// A volume that not every node can offer, beside claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodVolume {
-    /// A claim of the pod's own, by the volume's name: the claim is called `<pod>-<volume>`.
-    Ephemeral(Box<str>),
+    Ephemeral(EphemeralVolume),
     /// A disk that is named in the pod itself.
     Disk(Disk),
+}
+
+/// A claim of the pod's own, and what it is to be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EphemeralVolume {
+    pub name: Box<str>,
+    pub template: Json,
+}
+
+impl EphemeralVolume {
+    /// What the claim of a pod is called.
+    pub fn claim_of(&self, pod: &str) -> String {
+        format!("{pod}-{}", self.name)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

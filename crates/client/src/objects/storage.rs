@@ -121,6 +121,11 @@ impl PersistentVolumeClaim {
         self.metadata.annotations.get(name)
     }
 
+    /// What it has, as far as it is told.
+    pub fn capacity(&self) -> Quantity {
+        quantity(&self.status.capacity)
+    }
+
     pub fn requested(&self) -> Quantity {
         quantity(&self.spec.resources.requests)
     }

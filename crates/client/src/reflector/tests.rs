@@ -43,6 +43,65 @@ impl Service<Request<Body>> for Hasty {
     }
 }
 
+/// An API server whose deployments are sound but for one, and which tells of another.
+#[derive(Clone, Default)]
+struct Odd(Arc<AtomicUsize>);
+
+impl Service<Request<Body>> for Odd {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let object = |name: &str, revision: u64, spec: serde_json::Value| {
+            serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name,
+                "resourceVersion": revision.to_string()}, "spec": spec})
+        };
+        let body = if !is_watch {
+            let items = [
+                object("sound", 1, serde_json::json!({"ports": [{"name": "http"}]})),
+                object("null", 2, serde_json::json!({"ports": null, "selector": null})),
+                object("odd", 3, serde_json::json!({"ports": "none"})),
+            ];
+            serde_json::json!({"metadata": {"resourceVersion": "5"}, "items": items}).to_string()
+        } else if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            let lines = [
+                ("MODIFIED", object("sound", 6, serde_json::json!({"ports": 80}))),
+                ("ADDED", object("later", 7, serde_json::json!({}))),
+                ("DELETED", object("odd", 8, serde_json::json!({"ports": "none"}))),
+            ];
+            let line = |(kind, object)| format!("{}\n", serde_json::json!({"type": kind, "object": object}));
+            lines.map(line).concat()
+        } else {
+            String::new()
+        };
+        ready(Ok(Response::new(Body::from(body.into_bytes()))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_costs_nobody_else_anything() {
+    let requests = Requests::new(kube::Client::new(Odd::default(), "default"), "test");
+    let cache = Arc::new(Cache::<crate::objects::Service>::default());
+    let (kept, following) = (Arc::clone(&cache), tokio::spawn(async move { run(cache, requests, "").await }));
+    sleep(Duration::from_secs(1)).await;
+    let mut known: Vec<_> = kept
+        .all()
+        .iter()
+        .map(|service| (service.metadata.name.to_string(), service.metadata.resource_version))
+        .collect();
+    known.sort();
+    // Of what was sound once, that stays.
+    assert_eq!(known, [("later".to_owned(), 7), ("null".to_owned(), 2), ("sound".to_owned(), 1)]);
+    assert_eq!(kept.revision(), 8);
+    following.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_ends_every_watch_at_once_is_asked_less_and_less() {
     let server = Hasty::default();

@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{AffinityTerm, Disk, HostPort, PodAffinity, PodShape, PodVolume, SpreadConstraint, interned};
+use super::{
+    AffinityTerm, Disk, EphemeralVolume, HostPort, PodAffinity, PodShape, PodVolume, SpreadConstraint, interned,
+};
 use crate::objects::{
-    Labels,
+    Json, Labels,
     node::Toleration,
     node_selector::{NodeSelector, NodeSelectorTerm},
     parts::selector,
@@ -108,12 +110,18 @@ struct WrittenSpread {
 struct WrittenVolume {
     name: Box<str>,
     persistent_volume_claim: Option<ClaimName>,
-    ephemeral: Option<serde::de::IgnoredAny>,
+    ephemeral: Option<WrittenEphemeral>,
     image: Option<ImageVolume>,
     gce_persistent_disk: Option<GceDisk>,
     aws_elastic_block_store: Option<AwsDisk>,
     iscsi: Option<IscsiDisk>,
     rbd: Option<RbdImage>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WrittenEphemeral {
+    volume_claim_template: Json,
 }
 
 #[derive(Deserialize, Default)]
@@ -254,8 +262,8 @@ impl From<WrittenSpread> for SpreadConstraint {
 
 fn volumes(written: &WrittenVolume) -> Vec<PodVolume> {
     let disk = |identity: String, read_only| PodVolume::Disk(Disk { identity: identity.into(), read_only });
-    if written.ephemeral.is_some() {
-        vec![PodVolume::Ephemeral(written.name.clone())]
+    if let Some(WrittenEphemeral { volume_claim_template: template }) = &written.ephemeral {
+        vec![PodVolume::Ephemeral(EphemeralVolume { name: written.name.clone(), template: template.clone() })]
     } else if let Some(gce) = &written.gce_persistent_disk {
         vec![disk(format!("gce/{}", gce.pd_name), gce.read_only)]
     } else if let Some(aws) = &written.aws_elastic_block_store {
