@@ -1,10 +1,12 @@
 //! Bootstrap tokens, by which nodes join: removed when their time is over.
+//!
+//! Not here: what is signed with them ([`crate::cluster_info`]).
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use client::{
     Caches, Key,
     caches::{Changes, Topic},
-    objects::{Object, Secret},
+    objects::{Object, Secret, accounts::BOOTSTRAP_TOKEN},
     requests::DeleteOptions,
 };
 use jiff::Timestamp;
@@ -17,8 +19,7 @@ use crate::{
 
 pub struct BootstrapTokens;
 
-const NAMESPACE: &str = "kube-system";
-const TOKEN: &str = "bootstrap.kubernetes.io/token";
+pub(crate) const NAMESPACE: &str = "kube-system";
 
 impl Controller for BootstrapTokens {
     fn name(&self) -> &'static str {
@@ -55,12 +56,12 @@ impl Controller for BootstrapTokens {
     }
 }
 
-fn is_token(secret: &Secret) -> bool {
-    *secret.kind == *TOKEN && *secret.metadata.namespace == *NAMESPACE && !secret.metadata.is_being_deleted()
+pub(crate) fn is_token(secret: &Secret) -> bool {
+    *secret.kind == *BOOTSTRAP_TOKEN && *secret.metadata.namespace == *NAMESPACE && !secret.metadata.is_being_deleted()
 }
 
 /// When the token ends, if ever. A time that cannot be read is past: nobody is let in by a mistake.
-fn end(expiration: &str) -> Option<Timestamp> {
+pub(crate) fn end(expiration: &str) -> Option<Timestamp> {
     if expiration.is_empty() {
         return None;
     }

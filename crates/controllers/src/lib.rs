@@ -16,6 +16,7 @@ mod backing;
 pub mod bootstrap_tokens;
 pub mod certificates;
 mod claim;
+pub mod cluster_info;
 pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
@@ -105,11 +106,14 @@ fn all(setting: &Setting) -> Vec<(&'static str, Arc<dyn Controller>)> {
         ("certificates_approve", Arc::new(certificates::Approval)),
         ("certificates_clean", Arc::new(certificates::Cleaning)),
         ("bootstrap_tokens", Arc::new(bootstrap_tokens::BootstrapTokens)),
+        ("cluster_info", Arc::new(cluster_info::ClusterInfoSigning)),
         ("volumes", Arc::new(volumes::VolumeBinder)),
         ("volumes_claim_protection", Arc::new(volumes::ClaimProtection)),
         ("volumes_volume_protection", Arc::new(volumes::VolumeProtection)),
         ("volumes_attributes_protection", Arc::new(volumes::AttributesProtection)),
         ("volumes_local_path", Arc::new(volumes::LocalPath)),
+        ("volumes_ephemeral", Arc::new(volumes::EphemeralVolumes)),
+        ("volumes_expansion", Arc::new(volumes::Expansion)),
     ];
     if let Some(authority) = &setting.authority {
         let authority = || Arc::clone(authority);

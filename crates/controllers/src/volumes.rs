@@ -6,6 +6,8 @@
 //! | `volume` | a volume's phase, and what happens when its claim is gone |
 //! | `protection` | when a claim or volume that is being deleted may go |
 //! | `local_path` | volumes that are directories of a node |
+//! | `ephemeral` | claims that pods have of their own |
+//! | `expansion` | claims that ask for more than they have |
 //!
 //! Binding writes four times: the volume names its claim, says that it is bound, then the claim does both. Each look
 //! does the first that is missing, so a restart at any point goes on where it was left.
@@ -14,10 +16,14 @@
 //! node.
 
 mod claim;
+mod ephemeral;
+mod expansion;
 mod local_path;
 mod protection;
 mod volume;
 
+pub use ephemeral::EphemeralVolumes;
+pub use expansion::Expansion;
 pub use local_path::{LocalPath, keep_default_class};
 pub(crate) use protection::uses;
 pub use protection::{AttributesProtection, ClaimProtection, VolumeProtection};

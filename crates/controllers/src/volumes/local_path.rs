@@ -24,7 +24,7 @@ use crate::{
 /// By the keys of claims and the names of volumes.
 pub struct LocalPath;
 
-const NAME: &str = "coracle.dev/local-path";
+pub(super) const NAME: &str = "coracle.dev/local-path";
 const CLASS: &str = "local-path";
 /// Below it lie the directories, on every node.
 const ROOT: &str = "/var/lib/coracle/volumes";
@@ -41,6 +41,7 @@ pub async fn keep_default_class(caches: &Caches, requests: &Requests) {
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
         "metadata": {"name": CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
         "provisioner": NAME, "volumeBindingMode": "WaitForFirstConsumer", "reclaimPolicy": "Delete",
+        "allowVolumeExpansion": true,
     });
     loop {
         match requests.create(&StorageClass::KIND, "", &class).await {
