@@ -29,9 +29,9 @@ fuzz:
 	scripts/fuzz $(SECONDS_EACH) $(TARGETS)
 
 # The control plane under seeded faults, deeper than `make test` goes: thousands of seeds of each story.
-SEEDS ?= 0..2000
+SEEDS ?= 0..3000
 simulate:
-	CORACLE_SEEDS=$(SEEDS) cargo test --locked -p coracle --no-fail-fast --test simulation --test apps --test batch \
+	CORACLE_SEEDS=$(SEEDS) cargo test --profile simulate --locked -p coracle --no-fail-fast --test simulation --test apps --test batch \
 		--test lifecycle --test network_and_storage
 
 tools:

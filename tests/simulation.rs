@@ -59,7 +59,7 @@ fn rollout(setup: Setup) -> String {
         for pod in cluster.caches.pods.all() {
             told.push_str(&format!("{} {:?}\n", pod.key(), pod.metadata.creation_timestamp));
         }
-        told.push_str(&format!("{} {}", cluster.clock.now(), cluster.server().engine.store.revision()));
+        told.push_str(&format!("{} {}", cluster.clock.now(), cluster.store().revision()));
     });
     trace
 }

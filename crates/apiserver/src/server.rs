@@ -396,6 +396,14 @@ impl Running {
         self.server.engine.store.clone().close().await;
     }
 
+    /// Ends it where it stands, as a crash would; the store stays as it is, and another server can be started over it.
+    pub fn abandon(&self) {
+        self.server.stop.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
     /// Waits until the admin's credentials have been renewed and are to be handed out again.
     pub async fn renewed(&self) {
         self.server.renewed.notified().await;

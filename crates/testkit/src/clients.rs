@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// kubectl, Helm and Python, bound to one cluster and with a home directory of their own.
 pub struct Clients {
     tools: PathBuf,
+    /// The directory of the built binary, so that `coracle` is found as kubectl is.
+    binary: Option<PathBuf>,
     pub kubeconfig: PathBuf,
     home: TempDir,
 }
@@ -18,15 +20,22 @@ pub struct Clients {
 impl Clients {
     pub fn new(kubeconfig: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        Self { tools: tools(), kubeconfig: kubeconfig.to_owned(), home }
+        Self { tools: tools(), binary: None, kubeconfig: kubeconfig.to_owned(), home }
+    }
+
+    /// With `coracle` beside them.
+    pub fn with_binary(self, binary: &Path) -> Self {
+        Self { binary: binary.parent().map(Path::to_owned), ..self }
     }
 
     /// A command that finds the tools on its path and the cluster in its environment.
     pub fn command(&self, program: &str) -> Command {
-        let path = std::env::var("PATH").unwrap_or_default();
+        let known = std::env::var_os("PATH").unwrap_or_default();
+        let own = [Some(self.tools.clone()), Some(self.tools.join("python/bin")), self.binary.clone()];
+        let path = own.into_iter().flatten().chain(std::env::split_paths(&known));
         let mut command = Command::new(program);
         command
-            .env("PATH", format!("{}:{}:{path}", self.tools.display(), self.tools.join("python/bin").display()))
+            .env("PATH", std::env::join_paths(path).expect("no directory has a colon in its name"))
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", self.home())
             .env("TZ", "UTC")

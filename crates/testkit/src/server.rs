@@ -112,7 +112,7 @@ impl Server {
     }
 
     pub fn clients(&self) -> Clients {
-        Clients::new(&self.kubeconfig())
+        Clients::new(&self.kubeconfig()).with_binary(&self.binary)
     }
 }
 

@@ -111,6 +111,10 @@ fn filters() -> &'static [(Regex, &'static str)] {
         (r"(Resource Version: +)\d+", "${1}REVISION"),
         (r"(Too large resource version.* current: )\d+", "${1}REVISION"),
         (r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-XXXXX"),
+        // What controllers give their pods as names: of letters that make no words.
+        (r"-[bcdf-hj-np-tv-xz24-9]{8,10}-[bcdf-hj-np-tv-xz24-9]{5}\b", "-HASH-XXXXX"),
+        (r"([-=])[bcdf-hj-np-tv-xz24-9]{8,10}\b", "${1}HASH"),
+        (r"\b(\d+[smhd]){1,2} \(x\d+ over (\d+[smhd]){1,2}\)", "AGE"),
         // kubectl's ages, in tables whose columns are as wide as their widest cell.
         (r"(^|  )(\d+[smhd]){1,2}(  +|$)", "${1}AGE${3}"),
         (r"\bAGE  +", "AGE   "),

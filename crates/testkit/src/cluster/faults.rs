@@ -1,5 +1,5 @@
 //! What goes wrong between a part and the server: requests that are lost before or after they took effect, answers that
-//! are late, watches that end or lag, and a part that is gone at any moment in between.
+//! are late, watches that end or lag, and a part, or the server itself, that is gone at any moment in between.
 
 use std::{
     convert::Infallible,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use apiserver::{http::body::Body, identity::User, server::Running};
+use apiserver::{http::body::Body, identity::User};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -21,6 +21,8 @@ use tokio::{
     sync::Notify,
     time::{Sleep, sleep},
 };
+
+use super::api::{Api, Life};
 
 /// How much goes wrong. By default nothing does.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +37,12 @@ pub struct Faults {
     pub watch_life: Option<Duration>,
     /// How late news may be on a watch.
     pub watch_delay: Duration,
-    /// The control plane is gone before or after one of so many requests that write at most, again and again.
+    /// The control plane is gone before or after one of so many requests that write at most, again and again;
     pub requests_until_crash: Option<u64>,
+    /// and so is the server, with all connections to it.
+    pub requests_until_restart: Option<u64>,
+    /// How late what nodes hear and say may be.
+    pub node_delay: Duration,
 }
 
 impl Faults {
@@ -49,86 +55,120 @@ impl Faults {
             watch_life: Some(Duration::from_secs(30)),
             watch_delay: Duration::from_millis(300),
             requests_until_crash: Some(30),
+            requests_until_restart: Some(100),
+            node_delay: Duration::from_secs(1),
         }
+    }
+
+    /// What nodes suffer: all but the end of what they talk to, which the control plane sees to.
+    pub fn of_nodes(&self) -> Self {
+        Self { delay: self.node_delay, requests_until_crash: None, requests_until_restart: None, ..self.clone() }
     }
 }
 
-/// The way from the control plane to the server.
+/// The way from the control plane, or from nodes, to the server.
 pub struct Network {
     faults: Faults,
     random: Arc<SeededRandom>,
+    api: Arc<Api>,
     calm: AtomicBool,
-    until_crash: AtomicU64,
-    crash: Notify,
+    until_crash: Fuse,
+    until_restart: Fuse,
+}
+
+/// Goes off after a number of requests, again and again.
+struct Fuse {
+    most: Option<u64>,
+    left: AtomicU64,
+    gone_off: Notify,
+}
+
+impl Fuse {
+    fn new(most: Option<u64>, random: &SeededRandom) -> Self {
+        let fuse = Self { most, left: AtomicU64::new(0), gone_off: Notify::new() };
+        fuse.light(random);
+        fuse
+    }
+
+    fn light(&self, random: &SeededRandom) {
+        let requests = self.most.map_or(u64::MAX, |most| 1 + random.below(most));
+        self.left.store(requests, Ordering::Relaxed);
+    }
+
+    /// Whether it goes off now.
+    fn burn(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left == 1 {
+            self.gone_off.notify_one();
+        }
+        left <= 1
+    }
 }
 
 impl Network {
-    pub fn new(faults: Faults, random: Arc<SeededRandom>) -> Self {
-        let network = Self {
-            faults,
-            random,
-            calm: AtomicBool::new(false),
-            until_crash: AtomicU64::new(u64::MAX),
-            crash: Notify::new(),
-        };
-        network.arm();
-        network
+    pub fn new(faults: Faults, random: Arc<SeededRandom>, api: Arc<Api>) -> Self {
+        let until_crash = Fuse::new(faults.requests_until_crash, &random);
+        let until_restart = Fuse::new(faults.requests_until_restart, &random);
+        Self { faults, random, api, calm: AtomicBool::new(false), until_crash, until_restart }
     }
 
-    pub fn calm(&self) {
-        self.calm.store(true, Ordering::Relaxed);
+    /// From here on nothing more goes wrong, or again all that does.
+    pub fn set_calm(&self, calm: bool) {
+        self.calm.store(calm, Ordering::Relaxed);
     }
 
     /// Returns when the control plane is to be gone.
     pub async fn crashed(&self) {
-        self.crash.notified().await;
-        self.arm();
+        self.until_crash.gone_off.notified().await;
+        self.until_crash.light(&self.random);
     }
 
-    fn arm(&self) {
-        let most = self.faults.requests_until_crash;
-        let requests = most.map_or(u64::MAX, |most| 1 + self.random.below(most));
-        self.until_crash.store(requests, Ordering::Relaxed);
+    /// Returns when the server is to be gone.
+    pub async fn server_crashed(&self) {
+        self.until_restart.gone_off.notified().await;
+        self.until_restart.light(&self.random);
     }
 
     /// A client that suffers.
-    pub fn connect(self: &Arc<Self>, running: &Running, user: User) -> kube::Client {
-        let handle = Arc::new(running.in_process::<kube::client::Body>(user));
+    pub fn connect(self: &Arc<Self>, user: User) -> kube::Client {
         let network = Arc::clone(self);
         client::in_process(move |request| {
-            let (handle, network) = (Arc::clone(&handle), Arc::clone(&network));
-            Box::pin(async move { network.carry(request, &*handle).await })
+            let (network, user) = (Arc::clone(&network), user.clone());
+            Box::pin(async move { network.carry(request, user).await })
         })
     }
 
-    async fn carry<B>(
-        &self,
-        request: Request<B>,
-        handle: &(impl Fn(Request<B>) -> apiserver::http::listener::Answer + Send + Sync),
-    ) -> Response<Unsteady> {
+    async fn carry(&self, request: Request<kube::client::Body>, user: User) -> Response<Unsteady> {
         let writes = request.method() != http::Method::GET;
-        let faults = if self.calm.load(Ordering::Relaxed) { &Faults::default() } else { &self.faults };
+        let calm = self.calm.load(Ordering::Relaxed);
+        let faults = if calm { &Faults::default() } else { &self.faults };
         self.late(faults.delay).await;
+        let Some(life) = self.api.life() else { return gone() };
         if writes && self.happens(faults.lost_requests) {
             return gone();
         }
         if writes {
-            self.may_crash().await;
+            self.may_crash(&life).await;
         }
-        let response = handle(request).await;
+        let response = tokio::select! {
+            biased;
+            response = life.handle(request, user) => response,
+            () = life.end.cancelled() => return gone(),
+        };
         if writes {
-            self.may_crash().await;
+            self.may_crash(&life).await;
         }
         self.late(faults.delay).await;
-        if writes && self.happens(faults.lost_answers) {
+        if life.end.is_cancelled() || writes && self.happens(faults.lost_answers) {
             return gone();
         }
-        let life = faults.watch_life.map(|most| Box::pin(sleep(self.up_to(most))));
         let lag = self.up_to(faults.watch_delay);
+        let rest = faults.watch_life.map(|most| self.up_to(most));
         let is_watch = matches!(response.body(), Body::Stream(_));
         response.map(|body| Unsteady {
             body,
-            life: life.filter(|_| is_watch),
+            end: is_watch.then(|| Box::pin(end_of(life, rest)) as Ending),
             lag: if is_watch { lag } else { Duration::ZERO },
             held: None,
         })
@@ -148,23 +188,35 @@ impl Network {
         }
     }
 
-    /// Where a crash is due, nothing more happens to this request.
-    async fn may_crash(&self) {
+    /// Where a crash is due, nothing more happens to this request; where it is the server's, until that is gone.
+    async fn may_crash(&self, life: &Life) {
         if self.calm.load(Ordering::Relaxed) {
             return;
         }
-        let left = self.until_crash.load(Ordering::Relaxed);
-        self.until_crash.store(left.saturating_sub(1), Ordering::Relaxed);
-        if left <= 1 {
-            self.crash.notify_one();
+        if self.until_crash.burn() {
             std::future::pending::<()>().await;
         }
+        if self.until_restart.burn() {
+            life.end.cancelled().await;
+        }
+    }
+}
+
+type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A watch ends with the server's life, if not before.
+async fn end_of(life: Arc<Life>, rest: Option<Duration>) {
+    let Some(rest) = rest else { return life.end.cancelled().await };
+    tokio::select! {
+        biased;
+        () = life.end.cancelled() => {}
+        () = sleep(rest) => {}
     }
 }
 
 /// What a proxy says of a server that does not answer.
 fn gone() -> Response<Unsteady> {
-    let body = Unsteady { body: Body::empty(), life: None, lag: Duration::ZERO, held: None };
+    let body = Unsteady { body: Body::empty(), end: None, lag: Duration::ZERO, held: None };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     response
@@ -173,7 +225,7 @@ fn gone() -> Response<Unsteady> {
 /// A body that may end early and comes late.
 pub struct Unsteady {
     body: Body,
-    life: Option<Pin<Box<Sleep>>>,
+    end: Option<Ending>,
     lag: Duration,
     held: Option<(Frame<Bytes>, Pin<Box<Sleep>>)>,
 }
@@ -186,7 +238,7 @@ impl http_body::Body for Unsteady {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.life.as_mut().is_some_and(|life| life.as_mut().poll(context).is_ready()) {
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
             return Poll::Ready(None);
         }
         if self.held.is_none() {

@@ -1,23 +1,16 @@
-//! A whole cluster on one thread, under a paused clock: API server, controllers and fake nodes, all but the first of which
-//! can be made to suffer ([`faults`]).
+//! A whole cluster on one thread, under a paused clock: API server, controllers, scheduler and fake nodes, which can be made
+//! to suffer ([`faults`]).
 //!
 //! Time passes only when nothing else is left to do, so that five minutes take no longer than what happens in them. All
 //! chance comes from the seed: the same seed gives the same run.
 
+pub mod api;
 pub mod faults;
 pub mod observer;
 
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use apiserver::{
-    identity::User,
-    pki::{Names, Pki},
-    server::{Config, Kept, Running, Server},
-};
+use apiserver::identity::User;
 use client::{
     Caches, Key, Kind, Requests,
     caches::Topic,
@@ -37,6 +30,7 @@ use tokio::{
 
 pub use observer::Observer;
 
+use api::Api;
 use faults::{Faults, Network};
 
 /// When every simulation begins.
@@ -72,15 +66,15 @@ pub struct Cluster {
     pub requests: Requests,
     pub caches: Caches,
     pub observer: Arc<Observer>,
-    running: Arc<Running>,
+    api: Arc<Api>,
     control: Arc<Control>,
+    nodes: Arc<Network>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 /// The control plane, which a fault may end at any moment, and which is started again.
 struct Control {
     network: Arc<Network>,
-    running: Arc<Running>,
     clock: Arc<dyn Clock>,
     random: Arc<SeededRandom>,
     crash: Notify,
@@ -130,34 +124,39 @@ impl Cluster {
     async fn start(setup: Setup) -> Arc<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::starting_at(START.parse().unwrap()));
         let random = Arc::new(SeededRandom::new(setup.seed));
-        let store = Store::in_memory(Arc::clone(&clock), store::HistoryLimits::default()).unwrap();
-        let kept = Kept { store, pki: Arc::clone(pki()) };
-        let config = Config::new(Path::new("/nonexistent"));
-        let running = Server::over(kept, config, Arc::clone(&clock), Arc::clone(&random) as Arc<dyn Random>);
-        let running = Arc::new(running.await.unwrap());
-        let admin = || client::in_process(running.in_process(User::controller("test")));
-        let requests = Requests::new(admin(), "test");
+        let api = Api::start(Arc::clone(&clock), Arc::clone(&random) as Arc<dyn Random>).await;
+        let requests = Requests::new(api.patient(User::controller("test")), "test");
         let mut tasks = JoinSet::new();
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
         tasks.spawn(outlive(followers));
         caches.synced(Topic::ALL).await;
         let observer = Observer::start(&requests, &mut tasks).await;
-        let network = Arc::new(Network::new(setup.faults.clone(), Arc::clone(&random)));
-        if setup.nodes > 0 {
-            let config = fakenodes::Config { count: setup.nodes, ..fakenodes::Config::default() };
-            let nodes = fakenodes::start(Requests::new(admin(), "fake-nodes"), config, Arc::clone(&clock));
-            tasks.spawn(outlive(nodes.await.unwrap()));
-        }
+        let network = |faults| Arc::new(Network::new(faults, Arc::clone(&random), Arc::clone(&api)));
+        let nodes = network(setup.faults.of_nodes());
         let control = Arc::new(Control {
-            network,
-            running: Arc::clone(&running),
+            network: network(setup.faults),
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             crash: Notify::new(),
         });
         tasks.spawn(Arc::clone(&control).run());
+        tasks.spawn(end_again_and_again(Arc::clone(&control), Arc::clone(&api)));
         let tasks = Mutex::new(tasks);
-        Arc::new(Self { clock, random, requests, caches, observer, running, control, tasks })
+        let cluster = Self { clock, random, requests, caches, observer, api, control, nodes, tasks };
+        if setup.nodes > 0 {
+            cluster.join(fakenodes::Config { count: setup.nodes, ..fakenodes::Config::default() }).await;
+        }
+        Arc::new(cluster)
+    }
+
+    /// Lets more nodes join, or plays again those that were deleted.
+    pub async fn join(&self, config: fakenodes::Config) {
+        let client = self.nodes.connect(User::controller("fake-nodes"));
+        // Whoever registers a node looks that it works.
+        self.nodes.set_calm(true);
+        let nodes = fakenodes::start(Requests::new(client, "fake-nodes"), config, Arc::clone(&self.clock)).await;
+        self.nodes.set_calm(false);
+        self.tasks.lock().spawn(outlive(nodes.unwrap()));
     }
 
     /// Ends the control plane where it stands; it starts again in a moment.
@@ -165,14 +164,20 @@ impl Cluster {
         self.control.crash.notify_one();
     }
 
-    /// From here on nothing more goes wrong.
-    pub fn calm(&self) {
-        self.control.network.calm();
+    /// Ends the API server where it stands, and cuts all connections to it; returns when it is back.
+    pub async fn restart_server(&self, down: Duration) {
+        self.api.restart(down).await;
     }
 
-    /// The server under all this.
-    pub fn server(&self) -> &Server {
-        &self.running.server
+    /// From here on nothing more goes wrong.
+    pub fn calm(&self) {
+        self.control.network.set_calm(true);
+        self.nodes.set_calm(true);
+    }
+
+    /// The store under all this.
+    pub fn store(&self) -> &Store {
+        &self.api.store
     }
 
     pub async fn sleep(&self, duration: Duration) {
@@ -230,7 +235,7 @@ impl Control {
         let random = Arc::clone(&self.random) as Arc<dyn Random>;
         let setting = Setting::new(Arc::clone(&self.clock), Arc::clone(&random));
         loop {
-            let connect = |account: &str| self.network.connect(&self.running, User::controller(account));
+            let connect = |account: &str| self.network.connect(User::controller(account));
             let mut parts = JoinSet::new();
             let (caches, followers) = Caches::start(&Requests::new(connect("caches"), "caches"), Topic::ALL);
             parts.spawn(outlive(followers));
@@ -251,16 +256,10 @@ impl Control {
     }
 }
 
-/// Keys cost more than the rest of a cluster: all simulations of a process share theirs.
-fn pki() -> &'static Arc<Pki> {
-    static PKI: OnceLock<Arc<Pki>> = OnceLock::new();
-    PKI.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let names = Names {
-            host: "simulated".into(),
-            service_address: std::net::Ipv4Addr::LOCALHOST.into(),
-            extra: Vec::new(),
-        };
-        Arc::new(Pki::open(directory.path(), &names, START.parse().unwrap()).unwrap())
-    })
+/// Ends the server whenever that is due.
+async fn end_again_and_again(control: Arc<Control>, api: Arc<Api>) {
+    loop {
+        control.network.server_crashed().await;
+        api.restart(Duration::from_millis(control.random.below(3_000))).await;
+    }
 }

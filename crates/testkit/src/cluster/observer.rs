@@ -64,22 +64,37 @@ impl Observer {
     pub(super) async fn start(requests: &Requests, tasks: &mut JoinSet<()>) -> Arc<Self> {
         let observer = Arc::new(Self::default());
         for kind in FOLLOWED {
-            // From the first revision on, so that nothing that happens while this starts is missed.
-            let path = format!("{}?watch=true&resourceVersion=1&timeoutSeconds=2000000000", kind.collection(""));
-            let mut body = requests.stream_as(client::requests::Form::Object, &path).await.unwrap();
-            let observer = Arc::clone(&observer);
+            let (observer, requests) = (Arc::clone(&observer), requests.clone());
             tasks.spawn(async move {
-                let mut text = Vec::new();
-                while let Some(Ok(frame)) = body.frame().await {
-                    text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-                    while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                        let line: Vec<u8> = text.drain(..=end).collect();
-                        observer.see(&kind.plural, serde_json::from_slice(&line).unwrap());
-                    }
+                // From the first revision on, so that nothing that happens while this starts is missed.
+                let mut revision = "1".to_owned();
+                loop {
+                    observer.follow(kind, &requests, &mut revision).await;
                 }
             });
         }
         observer
+    }
+
+    /// Sees what happens from a revision on, which it moves along, until the server ends.
+    async fn follow(&self, kind: &'static Kind, requests: &Requests, revision: &mut String) {
+        let path = kind.collection("");
+        let path = format!(
+            "{path}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds=2000000000"
+        );
+        let mut body = requests.stream_as(client::requests::Form::Object, &path).await.unwrap();
+        let mut text = Vec::new();
+        while let Some(Ok(frame)) = body.frame().await {
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).unwrap();
+                *revision = self::text(&event["object"]["metadata"]["resourceVersion"]).to_owned();
+                if event["type"] != "BOOKMARK" {
+                    self.see(&kind.plural, event);
+                }
+            }
+        }
     }
 
     /// A rule to be held against every change from now on.
