@@ -2,23 +2,18 @@
 //! process.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
 
 use client::{
-    Cache, Caches, Key, Kind, Requests,
-    caches::Topic,
+    Cache, Caches, Key, Kind,
     objects::{Deployment, Meta, Namespace, Object, Pod},
     reflector,
     requests::{DeleteOptions, Patch, Propagation},
 };
-use controllers::{Setting, driver::outlive};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stdx::{Clock, Random, SystemClock, SystemRandom};
-use testkit::cluster::come_about;
+use testkit::cluster::live::{Live, PATIENCE, Part};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct ConfigMap {
@@ -49,34 +44,25 @@ impl Object for Sail {
 const DEFINITION: Kind =
     Kind::of_cluster("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
 
+/// An API server with controllers, and the maps that it keeps.
 struct Cluster {
-    running: apiserver::server::Running,
-    requests: Requests,
-    caches: Caches,
+    live: Live,
     maps: Arc<Cache<ConfigMap>>,
-    _tasks: JoinSet<()>,
-    _directory: tempfile::TempDir,
+}
+
+impl Deref for Cluster {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = apiserver::server::Config::new(directory.path());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-        let running = apiserver::server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await.unwrap();
-        let connect =
-            |account: &str| client::in_process(running.in_process(apiserver::identity::User::controller(account)));
-        let requests = Requests::new(connect("test"), "test");
-        let (caches, mut tasks) = Caches::start(&requests, Topic::ALL);
-        let (own, followers) = Caches::start(&requests, Topic::ALL);
-        let controllers = controllers::start(&own, &connect, &Setting::new(clock, random));
-        for more in [followers, controllers] {
-            tasks.spawn(outlive(more));
-        }
-        let maps = reflector::follow::<ConfigMap>(&requests, "", &mut tasks);
-        caches.synced(Topic::ALL).await;
-        Self { running, requests, caches, maps, _tasks: tasks, _directory: directory }
+        let mut live = Live::start(Part::Controllers).await;
+        let maps = reflector::follow::<ConfigMap>(&live.requests, "", &mut live.tasks);
+        Self { live, maps }
     }
 
     async fn create(&self, kind: &Kind, namespace: &str, mut object: Value) -> Value {
@@ -118,10 +104,6 @@ impl Cluster {
             let maps = self.maps.in_namespace(namespace);
             panic!("{:?} remain, not {names:?}", maps.iter().map(|map| &map.metadata.name).collect::<Vec<_>>());
         }
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        assert!(come_about(&self.caches, PATIENCE, holds).await, "{what} did not come about");
     }
 
     async fn define_sails(&self) {
@@ -197,7 +179,7 @@ async fn owned_objects_end_in_every_way() {
     stranger["metadata"]["name"] = "nobody".into();
     cluster.map("default", "claims-nobody", &[&stranger]).await;
     cluster.until_maps("default", &present(&["keeper", "shared"])).await;
-    cluster.running.stop().await;
+    cluster.live.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +216,7 @@ async fn custom_objects_own_and_are_owned() {
         };
         assert!(timeout(PATIENCE, gone).await.is_ok(), "the definition stays");
     }
-    cluster.running.stop().await;
+    cluster.live.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,7 +243,7 @@ async fn a_deployment_ends_in_the_foreground() {
             left == [0, 0, 0]
         })
         .await;
-    cluster.running.stop().await;
+    cluster.live.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,7 +298,7 @@ async fn nothing_is_left_of_a_namespace() {
         let left: Value = cluster.requests.read(&kind.collection("shop")).await.unwrap();
         assert_eq!(left["items"], json!([]), "{}", kind.plural);
     }
-    cluster.running.stop().await;
+    cluster.live.stop().await;
 }
 
 /// Many write into a namespace while it ends.
@@ -345,5 +327,5 @@ async fn nothing_is_made_behind_the_back_of_an_ending_namespace() {
         let left: Value = cluster.requests.read(&ConfigMap::KIND.collection(&name)).await.unwrap();
         assert_eq!(left["items"], json!([]));
     }
-    cluster.running.stop().await;
+    cluster.live.stop().await;
 }

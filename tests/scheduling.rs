@@ -1,51 +1,32 @@
 //! Pods find their nodes: the scheduler against the API server in this process.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, time::Duration};
 
 use client::{
-    Caches, Key, Kind, Requests,
-    caches::Topic,
+    Caches, Key, Kind,
     objects::{Node, Object, Pod},
     requests::Patch,
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use stdx::{Clock, Random, SystemClock, SystemRandom};
-use testkit::cluster::come_about;
-use tokio::{task::JoinSet, time::timeout};
+use testkit::cluster::live::{Live, PATIENCE, Part};
+use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// An API server with a scheduler; nodes and pods are what the test writes.
+struct Cluster(Live);
 
-struct Cluster {
-    running: apiserver::server::Running,
-    requests: Requests,
-    caches: Caches,
-    _tasks: JoinSet<()>,
-    _scheduler: JoinSet<()>,
-    _directory: tempfile::TempDir,
+impl Deref for Cluster {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.0
+    }
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = apiserver::server::Config::new(directory.path());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-        let running = apiserver::server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await.unwrap();
-        let user = |name: &str, group: &str| apiserver::identity::User {
-            name: name.into(),
-            groups: vec![group.into()],
-            ..apiserver::identity::User::default()
-        };
-        let admin = client::in_process(running.in_process(user("admin", apiserver::identity::MASTERS)));
-        // With no more rights than a stock scheduler has.
-        let own = client::in_process(running.in_process(user("system:kube-scheduler", "system:authenticated")));
-        let requests = Requests::new(admin, "test");
-        let (caches, tasks) = Caches::start(&requests, Topic::ALL);
-        let scheduler = scheduler::start(own, &caches, (&clock, &random));
-        caches.synced(Topic::ALL).await;
-        Self { running, requests, caches, _tasks: tasks, _scheduler: scheduler, _directory: directory }
+        Self(Live::start(Part::Scheduler).await)
     }
 
     async fn create(&self, kind: &Kind, object: Value) {
@@ -62,12 +43,6 @@ impl Cluster {
 
     async fn create_all(&self, kind: &Kind, objects: impl Iterator<Item = Value>) {
         stream::iter(objects).for_each_concurrent(32, |object| self.create(kind, object)).await;
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        if !come_about(&self.caches, PATIENCE, holds).await {
-            panic!("{what} did not come about");
-        }
     }
 
     async fn events(&self, name: &str) -> Vec<(String, String)> {
@@ -134,7 +109,7 @@ async fn a_pod_waits_with_its_reason_and_goes_where_room_comes() {
     cluster.create(&Node::KIND, node("large", "4")).await;
     cluster.until("the binding", |caches| placed(caches, "web").as_deref() == Some("large")).await;
     assert_eq!(cluster.event("web", "Scheduled").await, "Successfully assigned default/web to large");
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }
 
 #[tokio::test]
@@ -156,7 +131,7 @@ async fn an_important_pod_takes_the_place_of_another() {
         .await;
     let uid = cluster.caches.pods.find("default", "important").unwrap().metadata.uid.clone();
     assert_eq!(cluster.event("lesser", "Preempted").await, format!("Preempted by pod {uid} on node only"));
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }
 
 #[tokio::test]
@@ -175,7 +150,7 @@ async fn no_node_is_ever_overfilled_when_many_pods_come_at_once() {
     let now = client::requests::DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
     cluster.requests.delete(&Pod::KIND, &gone.key(), &now).await.unwrap();
     cluster.until("the next binding", |caches| caches.pods.len() == 99 && bound(caches) == 80).await;
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }
 
 #[tokio::test]
@@ -192,7 +167,7 @@ async fn a_gated_pod_waits_for_its_gates() {
     let key = Key::new("default", "gated");
     cluster.requests.patch(&Pod::KIND, &key, "", (Patch::Merge, &patch)).await.unwrap();
     cluster.until("the gated pod's binding", |caches| placed(caches, "gated").is_some()).await;
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }
 
 #[test]

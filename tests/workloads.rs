@@ -2,56 +2,32 @@
 //! the node: it reports pods as ready when it likes.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
 use client::{
-    Caches, Key, Kind, Requests,
+    Caches, Key, Kind,
     caches::Topic,
     objects::{Deployment, Object, Pod, ReplicaSet},
     requests::Patch,
 };
-use controllers::{Setting, driver::outlive};
 use serde_json::{Value, json};
-use stdx::{Clock, Random, SystemClock, SystemRandom};
-use testkit::cluster::come_about;
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use testkit::cluster::live::{Live, PATIENCE, Part};
+use tokio::{sync::Notify, time::timeout};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An API server with controllers, whose nodes are the test.
+struct Cluster(Live);
 
-/// A cluster of an API server and controllers, and what the test sees of it.
-struct Cluster {
-    running: apiserver::server::Running,
-    requests: Requests,
-    caches: Caches,
-    _followers: JoinSet<()>,
-    _controllers: JoinSet<()>,
-    _directory: tempfile::TempDir,
+impl Deref for Cluster {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.0
+    }
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = apiserver::server::Config::new(directory.path());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-        let running = apiserver::server::Server::start(config, Arc::clone(&clock), Arc::clone(&random)).await.unwrap();
-        let connect =
-            |account: &str| client::in_process(running.in_process(apiserver::identity::User::controller(account)));
-        let requests = Requests::new(connect("test"), "test");
-        let (caches, followers) = Caches::start(&requests, Topic::ALL);
-        // As in a process of their own: what they have just written is not known to the test.
-        let (own, mut controllers) = Caches::start(&requests, Topic::ALL);
-        let others = controllers::start(&own, &connect, &Setting::new(clock, random));
-        controllers.spawn(outlive(others));
-        caches.synced(Topic::ALL).await;
-        Self { running, requests, caches, _followers: followers, _controllers: controllers, _directory: directory }
-    }
-
-    /// Returns once `holds`, which is asked again after every change.
-    async fn until(&self, what: &str, holds: impl Fn(&Caches) -> bool) {
-        if !come_about(&self.caches, PATIENCE, holds).await {
-            panic!("{what} did not come about: {} pods", self.caches.pods.len());
-        }
+        Self(Live::start(Part::Controllers).await)
     }
 
     fn deployment(&self) -> Arc<Deployment> {
@@ -163,7 +139,7 @@ async fn a_deployment_rolls_out_scales_and_rolls_back() {
     cluster.patch(Deployment::KIND, "web", "", image("web:1")).await;
     cluster.run_pods("the rollback", |caches| is_complete(caches, 2, 2), no_check).await;
     assert_eq!(cluster.deployment().metadata.annotations.get("deployment.kubernetes.io/revision"), Some("3"));
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,5 +168,5 @@ async fn a_quota_is_told_of_in_the_conditions() {
         sets.iter().all(|set| set.status.replicas == 4 && set.status.conditions.is_empty())
     };
     cluster.until("the end of the failure", recovered).await;
-    cluster.running.stop().await;
+    cluster.0.stop().await;
 }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use client::{
     ApiError, Caches, Key, Kind, Requests, WorkQueue,
     caches::{AnySubscription, Changes, Topic},
+    requests::DeleteOptions,
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -39,9 +40,10 @@ const WORKERS: usize = 8;
 /// refuses one pod is not asked for five thousand.
 const WIDEST: usize = 64;
 const NAMESPACE_ENDS: &str = "NamespaceTerminating";
-/// The pauses before a creation whose answer was lost is tried again.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+/// The pauses before a creation or deletion whose answer was lost is tried again; the last one again and again. Who gives up
+/// knows neither whether it took place nor for how long the caches will not show it, and would make or end another object.
+const PAUSES: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500)];
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the reconcile step is told beside what the caches hold.
 #[derive(Debug, Clone)]
@@ -301,7 +303,7 @@ impl Shell {
                 ("patch", kind, result)
             }
             Action::Delete { kind, key, options, tell } => {
-                let result = self.requests.delete(kind, key, options).await;
+                let result = self.delete(kind, key, options).await;
                 if let Some(about) = tell {
                     self.recorder.record(Event::of_deletion(about, kind, key, &result));
                 }
@@ -340,14 +342,31 @@ impl Shell {
             object["metadata"]["name"] = name.as_str().into();
             match self.requests.create(kind, namespace, &object).await {
                 Err(error) if error.is_unknown() => {
-                    let Some(pause) = pauses.next() else { return Err(error) };
                     lost = true;
-                    sleep(*pause).await;
+                    sleep(*pauses.next().unwrap_or(&LONGEST_PAUSE)).await;
                 }
                 Err(error) if error.is_taken() && lost => {
-                    return self.requests.get(kind, &Key::new(namespace, &name)).await;
+                    match self.requests.get(kind, &Key::new(namespace, &name)).await {
+                        Err(error) if error.is_unknown() => sleep(*pauses.next().unwrap_or(&LONGEST_PAUSE)).await,
+                        result => return result,
+                    }
                 }
                 Err(error) if error.is_taken() && given.is_none() && pauses.next().is_some() => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Deletes an object; one that is gone after an answer was lost went by this.
+    async fn delete(&self, kind: &Kind, key: &Key, options: &DeleteOptions) -> Result<Bytes, ApiError> {
+        let (mut lost, mut pauses) = (false, PAUSES.iter());
+        loop {
+            match self.requests.delete(kind, key, options).await {
+                Err(error) if error.is_unknown() => {
+                    lost = true;
+                    sleep(*pauses.next().unwrap_or(&LONGEST_PAUSE)).await;
+                }
+                Err(error) if error.is_not_found() && lost => return Ok(Bytes::new()),
                 result => return result,
             }
         }

@@ -154,7 +154,8 @@ pub fn carry_over(old: &Value, new: &mut Value) {
 }
 
 /// `metadata.generation` counts changes of everything but metadata and status.
-pub fn count_generation(resource: &Resource, old: &Value, new: &mut Value) {
+pub fn count_generation(target: &Target, old: &Value, new: &mut Value) {
+    let resource = &target.resource;
     if !resource.strategy.counts_generation && resource.custom.is_none() {
         return;
     }
@@ -166,8 +167,9 @@ pub fn count_generation(resource: &Resource, old: &Value, new: &mut Value) {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()
     };
-    // What is said about a deployment is said to its controller.
-    let annotated = &*resource.storage.topic == "deployments.apps"
+    // What is said about a deployment is said to its controller, who says which revision it is with the status.
+    let annotated = target.subresource.is_empty()
+        && &*resource.storage.topic == "deployments.apps"
         && old["metadata"]["annotations"] != new["metadata"]["annotations"];
     if annotated || desired(old) != desired(new) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);

@@ -227,7 +227,7 @@ impl Engine {
         let mut errors = FieldErrors::new();
         // A pod that gets its node is the same pod.
         if target.subresource != "binding" {
-            metadata::count_generation(resource, old, new);
+            metadata::count_generation(target, old, new);
         }
         document::apply::keep_times(old, new);
         object_meta::validate(new, resource.scope, strategy.name, &mut errors);

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod faults;
+pub mod live;
 pub mod observer;
 
 use std::{sync::Arc, time::Duration};
@@ -154,9 +155,15 @@ impl Cluster {
         let client = self.nodes.connect(User::controller("fake-nodes"));
         // Whoever registers a node looks that it works.
         self.nodes.set_calm(true);
-        let nodes = fakenodes::start(Requests::new(client, "fake-nodes"), config, Arc::clone(&self.clock)).await;
+        let nodes = loop {
+            let requests = Requests::new(client.clone(), "fake-nodes");
+            match fakenodes::start(requests, config.clone(), Arc::clone(&self.clock)).await {
+                Ok(nodes) => break nodes,
+                Err(_) => sleep(Duration::from_secs(1)).await,
+            }
+        };
         self.nodes.set_calm(false);
-        self.tasks.lock().spawn(outlive(nodes.unwrap()));
+        self.tasks.lock().spawn(outlive(nodes));
     }
 
     /// Ends the control plane where it stands; it starts again in a moment.
