@@ -91,11 +91,6 @@ impl Access {
         })
     }
 
-    /// The same credentials at another port of the same host.
-    pub fn at_port(&self, port: u16) -> Self {
-        Self { port, ..self.clone() }
-    }
-
     pub async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;

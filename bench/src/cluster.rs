@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -17,106 +16,64 @@ use tokio::{
 use crate::{
     client::{Access, Call, Protocol},
     load, objects, process,
+    programs::{self, Peer, Recipe, free_port},
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a server that starts is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(2);
-/// Scenarios are about the API server alone unless they say otherwise.
-const WITHOUT_SCHEDULER: &str = "--without=scheduler";
 /// How many clients fill a cluster.
 const FILLERS: usize = 32;
 
-/// One side of a comparison: an API server, and what it stores in.
+/// One side of a comparison: an API server, what it stores in, and the other parts of the cluster that are measured.
 pub struct Cluster {
     pub name: &'static str,
     protocol: Protocol,
-    kubeconfig: PathBuf,
-    /// Where it listens, if not where the kubeconfig says.
-    port: Option<u16>,
+    pub kubeconfig: PathBuf,
     recipes: Vec<Recipe>,
     /// Those that need the others to be ready.
     late: Vec<Recipe>,
+    /// Beside the cluster, and not measured.
+    beside: Vec<Recipe>,
     directory: PathBuf,
     children: Vec<Child>,
+    unmeasured: Vec<Child>,
     given: Vec<u32>,
 }
 
-/// A program to start.
-struct Recipe {
-    program: PathBuf,
-    arguments: Vec<String>,
-}
-
 impl Cluster {
-    /// Runs already, and is not started, stopped or wiped.
-    pub fn given(kubeconfig: PathBuf, pids: Vec<u32>, protocol: Protocol) -> Self {
-        let directory = PathBuf::new();
-        let (recipes, children) = (Vec::new(), Vec::new());
+    fn new(name: &'static str, protocol: Protocol, kubeconfig: PathBuf) -> Self {
         Self {
-            name: "given",
+            name,
             protocol,
             kubeconfig,
-            port: None,
-            recipes,
+            recipes: Vec::new(),
             late: Vec::new(),
-            directory,
-            children,
-            given: pids,
+            beside: Vec::new(),
+            directory: PathBuf::new(),
+            children: Vec::new(),
+            unmeasured: Vec::new(),
+            given: Vec::new(),
         }
     }
 
-    /// Coracle, with everything it keeps below `directory`.
-    pub fn coracle(program: &Path, directory: &Path, protocol: Protocol) -> Result<Self> {
-        let (state, kubeconfig, port) = (directory.join("state"), directory.join("kubeconfig"), free_port()?);
-        let arguments = vec![
-            "server".to_owned(),
-            // The peer is an API server and its store.
-            "--without=controllers".to_owned(),
-            WITHOUT_SCHEDULER.to_owned(),
-            format!("--data-dir={}", state.display()),
-            format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--api-port={port}"),
-        ];
-        let recipes = vec![Recipe { program: program.to_owned(), arguments }];
-        let (children, given) = (Vec::new(), Vec::new());
-        Ok(Self {
-            name: "coracle",
-            protocol,
-            kubeconfig,
-            port: None,
-            recipes,
-            late: Vec::new(),
-            directory: state,
-            children,
-            given,
-        })
+    /// Runs already, and is not started, stopped or wiped.
+    pub fn given(kubeconfig: PathBuf, pids: Vec<u32>, protocol: Protocol, directory: &Path) -> Self {
+        Self { given: pids, directory: directory.to_owned(), ..Self::new("given", protocol, kubeconfig) }
     }
 
-    /// Lets Coracle place pods.
-    pub fn with_scheduler(mut self) -> Self {
-        for recipe in &mut self.recipes {
-            recipe.arguments.retain(|argument| argument != WITHOUT_SCHEDULER);
-        }
-        self
+    /// Coracle, with everything it keeps below `directory`; `parts` says what it does beside serving.
+    pub fn coracle(program: &Path, directory: &Path, protocol: Protocol, parts: &[String]) -> Result<Self> {
+        let (state, kubeconfig) = (directory.join("state"), directory.join("kubeconfig"));
+        let recipe = programs::coracle(program, (&state, &kubeconfig), free_port()?, parts);
+        Ok(Self { recipes: vec![recipe], directory: state, ..Self::new("coracle", protocol, kubeconfig) })
     }
 
-    /// Leaves the scheduling to a stock kube-scheduler, whose own limit of requests is lifted.
+    /// Leaves the scheduling to a stock kube-scheduler, which gives up where it finds no kubeconfig: the server writes it when
+    /// it is up.
     pub fn scheduled_by(&mut self, scheduler: &Path) -> Result<()> {
-        let kubeconfig = self.kubeconfig.display();
-        let arguments = vec![
-            format!("--kubeconfig={kubeconfig}"),
-            format!("--authentication-kubeconfig={kubeconfig}"),
-            format!("--authorization-kubeconfig={kubeconfig}"),
-            "--leader-elect=false".to_owned(),
-            format!("--secure-port={}", free_port()?),
-            "--kube-api-qps=5000".to_owned(),
-            "--kube-api-burst=5000".to_owned(),
-        ];
-        let program = scheduler.to_owned();
-        // It gives up where it finds no kubeconfig, which the server writes when it is up.
-        self.late.push(Recipe { program, arguments });
+        self.late.push(programs::scheduler(scheduler, &self.kubeconfig)?);
         self.name = "peer";
         Ok(())
     }
@@ -124,28 +81,27 @@ impl Cluster {
     /// A stock kube-apiserver with an etcd, below `directory`. Its certificates and its administrator
     /// are those of `coracle`, which has been started once: they lie as kubeadm lays them out.
     pub fn peer(programs: &Peer, directory: &Path, coracle: &Cluster) -> Result<Self> {
-        let pki = directory.join("pki");
+        let pki = pki(directory);
         std::fs::create_dir_all(&pki)?;
         for file in std::fs::read_dir(coracle.directory.join("pki"))? {
             let file = file?;
             std::fs::copy(file.path(), pki.join(file.file_name()))?;
         }
-        let kubeconfig = directory.join("kubeconfig");
-        std::fs::copy(&coracle.kubeconfig, &kubeconfig)?;
-        let (state, port) = (directory.join("state"), free_port()?);
-        let recipes = peer_recipes(programs, &state, &pki, port)?;
-        let (children, given) = (Vec::new(), Vec::new());
-        Ok(Self {
-            name: "peer",
-            protocol: coracle.protocol,
-            kubeconfig,
-            port: Some(port),
-            recipes,
-            late: Vec::new(),
-            directory: state,
-            children,
-            given,
-        })
+        let (kubeconfig, state, port) = (directory.join("kubeconfig"), directory.join("state"), free_port()?);
+        programs::copy_kubeconfig(&coracle.kubeconfig, &kubeconfig, port)?;
+        let recipes = programs::apiserver(programs, &state, &pki, port)?;
+        Ok(Self { recipes, directory: state, ..Self::new("peer", coracle.protocol, kubeconfig) })
+    }
+
+    /// Makes a whole cluster of a peer's API server.
+    pub fn controlled_by(&mut self, directory: &Path, (controllers, scheduler): (&Path, &Path)) -> Result<()> {
+        self.late.push(programs::controllers(controllers, &self.kubeconfig, &pki(directory))?);
+        self.scheduled_by(scheduler)
+    }
+
+    /// Puts nodes that run nothing beside the cluster.
+    pub fn play_nodes(&mut self, program: &Path, nodes: (&str, usize)) {
+        self.beside.push(programs::fake_nodes(program, &self.kubeconfig, nodes));
     }
 
     pub fn is_given(&self) -> bool {
@@ -154,9 +110,6 @@ impl Cluster {
 
     /// Starts every program and waits until the API says it is ready; how long that took.
     pub async fn start(&mut self) -> Result<Duration> {
-        if self.is_given() {
-            return Ok(Duration::ZERO);
-        }
         std::fs::create_dir_all(&self.directory)?;
         let started = Instant::now();
         for at in 0..self.recipes.len() {
@@ -168,10 +121,14 @@ impl Cluster {
             }
             sleep(POLL).await;
         }
+        let ready = started.elapsed();
         for at in 0..self.late.len() {
             self.children.push(self.spawn(&self.late[at])?);
         }
-        Ok(started.elapsed())
+        for at in 0..self.beside.len() {
+            self.unmeasured.push(self.spawn(&self.beside[at])?);
+        }
+        Ok(ready)
     }
 
     fn spawn(&self, recipe: &Recipe) -> Result<Child> {
@@ -193,9 +150,9 @@ impl Cluster {
         connection.drain(Call::get("/readyz")).await.is_ok()
     }
 
-    /// Ends the programs in order, the API server before its store.
+    /// Ends the programs, the last one first: the API server before its store.
     pub async fn stop(&mut self) -> Result<()> {
-        while let Some(mut child) = self.children.pop() {
+        while let Some(mut child) = self.unmeasured.pop().or_else(|| self.children.pop()) {
             if let Some(pid) = child.id() {
                 Command::new("kill").arg(pid.to_string()).status().await?;
             }
@@ -216,8 +173,7 @@ impl Cluster {
     }
 
     pub fn access(&self) -> Result<Access> {
-        let access = Access::from_kubeconfig(&self.kubeconfig, self.protocol)?;
-        Ok(self.port.map_or(access.clone(), |port| access.at_port(port)))
+        Access::from_kubeconfig(&self.kubeconfig, self.protocol)
     }
 
     pub fn pids(&self) -> Vec<u32> {
@@ -258,48 +214,6 @@ impl Cluster {
     }
 }
 
-/// Where the programs of the peer are.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub apiserver: PathBuf,
-    pub etcd: PathBuf,
-}
-
-fn peer_recipes(programs: &Peer, state: &Path, pki: &Path, port: u16) -> Result<Vec<Recipe>> {
-    let (client, member) = (free_port()?, free_port()?);
-    let store = format!("http://127.0.0.1:{client}");
-    let neighbour = format!("http://127.0.0.1:{member}");
-    let etcd = vec![
-        format!("--data-dir={}", state.join("etcd").display()),
-        format!("--listen-client-urls={store}"),
-        format!("--advertise-client-urls={store}"),
-        format!("--listen-peer-urls={neighbour}"),
-        format!("--initial-advertise-peer-urls={neighbour}"),
-        format!("--initial-cluster=default={neighbour}"),
-    ];
-    let file = |name: &str| pki.join(name).display().to_string();
-    let apiserver = vec![
-        format!("--etcd-servers={store}"),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        "--endpoint-reconciler-type=none".to_owned(),
-        format!("--secure-port={port}"),
-        format!("--tls-cert-file={}", file("apiserver.crt")),
-        format!("--tls-private-key-file={}", file("apiserver.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
-        format!("--service-account-key-file={}", file("sa.pub")),
-        format!("--service-account-signing-key-file={}", file("sa.key")),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
-        "--authorization-mode=Node,RBAC".to_owned(),
-    ];
-    Ok(vec![
-        Recipe { program: programs.etcd.clone(), arguments: etcd },
-        Recipe { program: programs.apiserver.clone(), arguments: apiserver },
-    ])
-}
-
-/// A port nobody listens on now.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn pki(directory: &Path) -> PathBuf {
+    directory.join("pki")
 }

@@ -18,6 +18,8 @@ pub enum Unit {
     Memory,
     PerSecond,
     PerCpuSecond,
+    /// Measured as a share of one core, shown in hundredths.
+    Share,
 }
 
 /// What is asked of a figure.
@@ -71,6 +73,7 @@ impl Unit {
             Unit::Memory => format!("{} MB", rounded(value / 1e6)),
             Unit::PerSecond => format!("{} /s", rounded(value)),
             Unit::PerCpuSecond => format!("{} /CPU s", rounded(value)),
+            Unit::Share => format!("{} %", rounded(value * 100.0)),
         }
     }
 }

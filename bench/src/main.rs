@@ -12,7 +12,9 @@ mod figures;
 mod load;
 mod objects;
 mod process;
+mod programs;
 mod scenarios;
+mod workloads;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,15 +23,17 @@ use clap::Parser;
 
 use crate::{
     client::Protocol,
-    cluster::{Cluster, Peer},
+    cluster::Cluster,
     figures::{Row, median, table},
-    scenarios::Scenario,
+    programs::Peer,
+    scenarios::{Compared, Scenario},
 };
 
 /// Measures Coracle, and the peer beside it where there is one.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// list, fan-out, creates, get, memory, scheduling, start, restart, or all
+    /// list, fan-out, creates, get, definitions, memory, scheduling, deployment, cluster-memory, cluster-idle, start,
+    /// restart, or all
     #[arg(default_value = "all")]
     scenario: String,
     /// The binary to measure [default: the one beside this program]
@@ -47,9 +51,12 @@ struct Arguments {
     /// Its etcd
     #[arg(long, value_name = "FILE", env = "CORACLE_PEER_ETCD")]
     peer_etcd: Option<PathBuf>,
-    /// A stock kube-scheduler, to compare with on the same API server
+    /// A stock kube-scheduler: alone to compare with on the same API server, and part of a whole peer
     #[arg(long, value_name = "FILE", env = "CORACLE_PEER_SCHEDULER")]
     peer_scheduler: Option<PathBuf>,
+    /// A stock kube-controller-manager, part of a whole peer
+    #[arg(long, value_name = "FILE", env = "CORACLE_PEER_CONTROLLER_MANAGER")]
+    peer_controller_manager: Option<PathBuf>,
     /// The version of HTTP
     #[arg(long, default_value = "2")]
     http: Protocol,
@@ -85,12 +92,11 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let (rows, is_fresh) = measure(*scenario, arguments).await.context(scenario.name())?;
         let rounds = arguments.rounds.unwrap_or(scenario.rounds());
         let title = format!("{}: {}; median of {rounds}", scenario.name(), scenario.work());
-        let peer = if is_fresh && scenario.is_about_scheduling() {
-            "kube-scheduler on coracle"
-        } else if is_fresh {
-            "kube-apiserver + etcd"
-        } else {
-            "the same, earlier"
+        let peer = match scenario.compares() {
+            _ if !is_fresh => "the same, earlier",
+            Compared::Server => "kube-apiserver + etcd",
+            Compared::Scheduler => "kube-scheduler on coracle",
+            Compared::Cluster { .. } => "stock control plane",
         };
         let ours = if arguments.kubeconfig.is_some() { "given" } else { "coracle" };
         println!("{}", table(&title, ours, peer, &rows));
@@ -123,7 +129,10 @@ async fn measure(scenario: &dyn Scenario, arguments: &Arguments) -> Result<(Vec<
         }
     }
     for side in &mut sides {
-        if side.is_given() { side.clear().await? } else { side.stop().await? }
+        if side.is_given() {
+            scenario.clear(side).await?;
+        }
+        side.stop().await?;
     }
     let middle = |side: usize, figure: usize| {
         let rounds: Vec<f64> = values.get(side)?.iter().map(|round| round[figure]).collect();
@@ -139,30 +148,52 @@ async fn measure(scenario: &dyn Scenario, arguments: &Arguments) -> Result<(Vec<
 
 /// What is measured first, then the peer if there is one; both ready.
 async fn start(arguments: &Arguments, directory: &tempfile::TempDir, scenario: &dyn Scenario) -> Result<Vec<Cluster>> {
-    if let Some(kubeconfig) = &arguments.kubeconfig {
-        return Ok(vec![Cluster::given(kubeconfig.clone(), arguments.pid.clone(), arguments.http)]);
-    }
+    let compared = scenario.compares();
     let program = arguments.coracle.clone().unwrap_or(std::env::current_exe()?.with_file_name("coracle"));
-    let mut coracle = Cluster::coracle(&program, &directory.path().join("coracle"), arguments.http)?;
-    if scenario.is_about_scheduling() {
-        coracle = coracle.with_scheduler();
-    }
-    coracle.start().await?;
-    let mut sides = vec![coracle];
-    if scenario.is_about_scheduling() {
-        if let Some(scheduler) = &arguments.peer_scheduler {
-            let mut peer = Cluster::coracle(&program, &directory.path().join("peer"), arguments.http)?;
-            peer.scheduled_by(scheduler)?;
-            peer.start().await?;
-            sides.push(peer);
+    let (ours, theirs) = (directory.path().join("coracle"), directory.path().join("peer"));
+    if let Some(kubeconfig) = &arguments.kubeconfig {
+        let mut given = Cluster::given(kubeconfig.clone(), arguments.pid.clone(), arguments.http, &ours);
+        if let Compared::Cluster { nodes } = compared {
+            given.play_nodes(&program, (workloads::NODES, nodes));
         }
-        return Ok(sides);
+        given.start().await?;
+        return Ok(vec![given]);
     }
-    if let (Some(apiserver), Some(etcd)) = (&arguments.peer_apiserver, &arguments.peer_etcd) {
-        let programs = Peer { apiserver: apiserver.clone(), etcd: etcd.clone() };
-        let mut peer = Cluster::peer(&programs, &directory.path().join("peer"), &sides[0])?;
+    let mut coracle = Cluster::coracle(&program, &ours, arguments.http, &compared.parts())?;
+    coracle.start().await?;
+    let peer = match compared {
+        Compared::Server => {
+            arguments.peer().map(|programs| Cluster::peer(&programs, &theirs, &coracle)).transpose()?
+        }
+        Compared::Scheduler => match &arguments.peer_scheduler {
+            None => None,
+            Some(scheduler) => {
+                let mut peer = Cluster::coracle(&program, &theirs, arguments.http, &Compared::Server.parts())?;
+                peer.scheduled_by(scheduler)?;
+                Some(peer)
+            }
+        },
+        Compared::Cluster { nodes } => match (arguments.peer(), &arguments.peer_controller_manager, &arguments.peer_scheduler)
+        {
+            (Some(programs), Some(controllers), Some(scheduler)) => {
+                let mut peer = Cluster::peer(&programs, &theirs, &coracle)?;
+                peer.controlled_by(&theirs, (controllers, scheduler))?;
+                peer.play_nodes(&program, (workloads::NODES, nodes));
+                Some(peer)
+            }
+            _ => None,
+        },
+    };
+    let mut sides = vec![coracle];
+    if let Some(mut peer) = peer {
         peer.start().await?;
         sides.push(peer);
     }
     Ok(sides)
+}
+
+impl Arguments {
+    fn peer(&self) -> Option<Peer> {
+        Some(Peer { apiserver: self.peer_apiserver.clone()?, etcd: self.peer_etcd.clone()? })
+    }
 }

@@ -1,7 +1,10 @@
 //! What is measured, one file each.
 
+mod cluster_idle;
+mod cluster_memory;
 mod creates;
 mod definitions;
+mod deployment;
 mod fan_out;
 mod get;
 mod list;
@@ -33,9 +36,8 @@ pub trait Scenario: Sync {
         false
     }
 
-    /// Whether the peer is a stock scheduler on the same API server.
-    fn is_about_scheduling(&self) -> bool {
-        false
+    fn compares(&self) -> Compared {
+        Compared::Server
     }
 
     /// Brings a server that was started without state to where the rounds begin.
@@ -43,9 +45,37 @@ pub trait Scenario: Sync {
 
     /// Does the work once; a value for each figure, in their order.
     async fn round(&self, cluster: &mut Cluster) -> Result<Vec<f64>>;
+
+    /// Takes the load out of a cluster that goes on living.
+    async fn clear(&self, cluster: &mut Cluster) -> Result<()> {
+        cluster.clear().await
+    }
 }
 
-pub static ALL: [&dyn Scenario; 9] = [
+/// What is measured, and what stands beside it.
+#[derive(Debug, Clone, Copy)]
+pub enum Compared {
+    /// The API server alone, beside a stock one with its store.
+    Server,
+    /// The API server and the scheduler, beside the same with a stock scheduler.
+    Scheduler,
+    /// Everything, beside a stock control plane; each with so many nodes that run nothing. Coracle plays them in its own
+    /// process, where they count; those of others are a process that does not.
+    Cluster { nodes: usize },
+}
+
+impl Compared {
+    /// What Coracle is told to do and to leave.
+    pub fn parts(self) -> Vec<String> {
+        match self {
+            Self::Server => vec!["--without=controllers".to_owned(), "--without=scheduler".to_owned()],
+            Self::Scheduler => vec!["--without=controllers".to_owned()],
+            Self::Cluster { nodes } => vec![format!("--fake-nodes={nodes}")],
+        }
+    }
+}
+
+pub static ALL: [&dyn Scenario; 12] = [
     &list::List,
     &fan_out::FanOut,
     &creates::Creates,
@@ -53,6 +83,9 @@ pub static ALL: [&dyn Scenario; 9] = [
     &definitions::Definitions,
     &memory::Memory,
     &scheduling::Scheduling,
+    &deployment::Deployment,
+    &cluster_memory::ClusterMemory,
+    &cluster_idle::ClusterIdle,
     &start::Start,
     &start::Restart,
 ];

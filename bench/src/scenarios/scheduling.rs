@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Scenario;
+use super::{Compared, Scenario};
 use crate::{
     client::{Access, Call},
     cluster::Cluster,
@@ -48,8 +48,8 @@ impl Scenario for Scheduling {
         3
     }
 
-    fn is_about_scheduling(&self) -> bool {
-        true
+    fn compares(&self) -> Compared {
+        Compared::Scheduler
     }
 
     async fn prepare(&self, cluster: &mut Cluster) -> Result<()> {
