@@ -162,9 +162,7 @@ async fn start(arguments: &Arguments, directory: &tempfile::TempDir, scenario: &
     let mut coracle = Cluster::coracle(&program, &ours, arguments.http, &compared.parts())?;
     coracle.start().await?;
     let peer = match compared {
-        Compared::Server => {
-            arguments.peer().map(|programs| Cluster::peer(&programs, &theirs, &coracle)).transpose()?
-        }
+        Compared::Server => arguments.peer().map(|programs| Cluster::peer(&programs, &theirs, &coracle)).transpose()?,
         Compared::Scheduler => match &arguments.peer_scheduler {
             None => None,
             Some(scheduler) => {
@@ -173,16 +171,17 @@ async fn start(arguments: &Arguments, directory: &tempfile::TempDir, scenario: &
                 Some(peer)
             }
         },
-        Compared::Cluster { nodes } => match (arguments.peer(), &arguments.peer_controller_manager, &arguments.peer_scheduler)
-        {
-            (Some(programs), Some(controllers), Some(scheduler)) => {
-                let mut peer = Cluster::peer(&programs, &theirs, &coracle)?;
-                peer.controlled_by(&theirs, (controllers, scheduler))?;
-                peer.play_nodes(&program, (workloads::NODES, nodes));
-                Some(peer)
+        Compared::Cluster { nodes } => {
+            match (arguments.peer(), &arguments.peer_controller_manager, &arguments.peer_scheduler) {
+                (Some(programs), Some(controllers), Some(scheduler)) => {
+                    let mut peer = Cluster::peer(&programs, &theirs, &coracle)?;
+                    peer.controlled_by(&theirs, (controllers, scheduler))?;
+                    peer.play_nodes(&program, (workloads::NODES, nodes));
+                    Some(peer)
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
     };
     let mut sides = vec![coracle];
     if let Some(mut peer) = peer {

@@ -238,17 +238,19 @@ impl<T: Object> Cache<T> {
 
 impl<T: Object> State<T> {
     fn observe(&mut self, object: Arc<T>) {
-        let key = object.key();
+        let mut key = object.key();
         let meta = object.meta();
         if self.forgotten.contains_key(&meta.uid) {
             return;
         }
-        if let Some(known) = self.objects.get(&key) {
+        if let Some((known_key, known)) = self.objects.get_key_value(&key) {
             let known = known.meta();
             // Without a number there is nothing to compare, and the last word counts.
             if meta.resource_version != 0 && known.resource_version >= meta.resource_version {
                 return;
             }
+            // One key in memory for the object, its indexes and whoever is told.
+            key = known_key.clone();
         }
         each_index(&*object, |index, value| {
             let values = self.indexes.entry(index).or_default();

@@ -13,6 +13,7 @@ pub mod queue;
 pub mod reading;
 pub mod reflector;
 pub mod requests;
+pub mod shared;
 
 pub use cache::{Cache, Change};
 pub use caches::Caches;
@@ -21,3 +22,4 @@ pub use key::Key;
 pub use kind::Kind;
 pub use queue::WorkQueue;
 pub use requests::{ApiError, Requests};
+pub use shared::Shared;

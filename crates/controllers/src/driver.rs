@@ -20,7 +20,7 @@ use client::{
     caches::{AnySubscription, Changes, Topic},
     requests::DeleteOptions,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -36,9 +36,10 @@ use crate::{
 
 /// Keys of one controller that are worked on at once.
 const WORKERS: usize = 8;
-/// Actions of one step that are under way at once, at most. A step starts with one and doubles, so that a quota that
-/// refuses one pod is not asked for five thousand.
+/// Actions of one step that are under way at once, at most. A step starts with one, and each that goes well lets in so many
+/// more than itself: a quota that refuses one pod is not asked for five thousand.
 const WIDEST: usize = 64;
+const MORE: usize = 3;
 const NAMESPACE_ENDS: &str = "NamespaceTerminating";
 /// The pauses before a creation or deletion whose answer was lost is tried again; the last one again and again. Who gives up
 /// knows neither whether it took place nor for how long the caches will not show it, and would make or end another object.
@@ -254,21 +255,29 @@ impl Shell {
     /// Carries out step by step; stops at the first step of which an action failed.
     pub async fn carry_out(&self, plan: &Plan) -> Result<(), Failure> {
         for step in &plan.steps {
-            let (mut rest, mut width) = (&step[..], 1);
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(width.min(rest.len()));
-                let results = join_all(now.iter().map(|action| self.act(action))).await;
-                let failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
-                match failures.into_iter().max_by_key(|failure| !failure.is_moot()) {
-                    Some(failure) if !failure.is_moot() => return Err(failure),
-                    // Nor do the rest of the step come to anything.
-                    Some(_) => break,
-                    None => {}
-                }
-                (rest, width) = (later, (width * 2).min(WIDEST));
-            }
+            self.take(step).await?;
         }
         Ok(())
+    }
+
+    /// Does all of a step, until an action fails. None waits for another longer than it takes for a place to be free: each
+    /// takes as long as its commit, and there may be thousands.
+    async fn take(&self, step: &[Action]) -> Result<(), Failure> {
+        let (mut rest, mut under_way) = (step.iter(), FuturesUnordered::new());
+        let (mut width, mut result) = (1, Ok(()));
+        loop {
+            while under_way.len() < width
+                && result.is_ok()
+                && let Some(action) = rest.next()
+            {
+                under_way.push(self.act(action));
+            }
+            match under_way.next().await {
+                None => return result,
+                Some(Ok(())) => width = (width + MORE).min(WIDEST),
+                Some(failed) => result = result.and(failed),
+            }
+        }
     }
 
     pub(crate) async fn act(&self, action: &Action) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use client::{
-    Kind,
+    Kind, Shared,
     objects::{Condition, Labels, Meta, Object, seconds},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -35,12 +35,12 @@ pub struct Spec {
     pub node_name: Box<str>,
     pub restart_policy: RestartPolicy,
     pub host_network: bool,
-    pub containers: Vec<Container>,
-    pub init_containers: Vec<Container>,
-    pub readiness_gates: Vec<Gate>,
+    pub containers: Shared<Container>,
+    pub init_containers: Shared<Container>,
+    pub readiness_gates: Shared<Gate>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 pub enum RestartPolicy {
     #[default]
     Always,
@@ -48,7 +48,7 @@ pub enum RestartPolicy {
     Never,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
     pub name: Box<str>,
@@ -57,11 +57,13 @@ pub struct Container {
     pub restart_policy: Option<RestartPolicy>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Gate {
     pub condition_type: Box<str>,
 }
+
+client::common!(Container, Gate);
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -70,8 +72,8 @@ pub struct Status {
     #[serde(rename = "podIP")]
     pub pod_ip: Box<str>,
     pub start_time: Option<Timestamp>,
-    pub conditions: Vec<Condition>,
-    pub container_statuses: Vec<ContainerStatus>,
+    pub conditions: Shared<Condition>,
+    pub container_statuses: Box<[ContainerStatus]>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -9,6 +9,8 @@ use serde::{
     de::{self, MapAccess, Visitor},
 };
 
+use crate::Shared;
+
 /// Of an object's metadata what parts decide on.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -26,11 +28,11 @@ pub struct Meta {
     pub deletion_grace_period_seconds: Option<i64>,
     pub labels: Labels,
     pub annotations: Labels,
-    pub owner_references: Vec<OwnerReference>,
+    pub owner_references: Shared<OwnerReference>,
     pub finalizers: Vec<Box<str>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OwnerReference {
     pub api_version: Box<str>,
@@ -42,7 +44,7 @@ pub struct OwnerReference {
 }
 
 /// One of a status's conditions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
     #[serde(rename = "type")]
@@ -90,7 +92,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Labels or annotations, sorted by key. Most objects have few: a sorted slice is smaller than a map, and as fast.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels(Shared<(Box<str>, Box<str>)>);
+
+crate::common!((Box<str>, Box<str>), OwnerReference, Condition);
 
 impl Labels {
     pub fn get(&self, key: &str) -> Option<&str> {

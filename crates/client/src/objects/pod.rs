@@ -13,7 +13,7 @@ use super::{
     service::Protocol,
     shape::{self, EphemeralVolume, PodShape, PodVolume},
 };
-use crate::{Key, Kind};
+use crate::{Key, Kind, Shared};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(from = "written::WrittenPod")]
@@ -83,7 +83,7 @@ pub struct PodStatus {
     pub phase: Phase,
     /// Why it is in that phase; mostly empty.
     pub reason: Box<str>,
-    pub conditions: Vec<Condition>,
+    pub conditions: Shared<Condition>,
     pub init_container_statuses: Box<[ContainerStatus]>,
     pub container_statuses: Box<[ContainerStatus]>,
     /// Where room is being made for the pod.

@@ -2,7 +2,6 @@
 //!
 //! Not here: what becomes of a wish on a given node (`scheduler`), and the arithmetic of requests ([`super::requests`]).
 
-mod interned;
 mod written;
 
 use api::selector::LabelSelector;

@@ -51,6 +51,12 @@ struct World {
     let_go: BTreeSet<Box<str>>,
 }
 
+fn change(meta: &mut Meta, change: impl FnOnce(&mut Vec<OwnerReference>)) {
+    let mut owners = meta.owner_references.to_vec();
+    change(&mut owners);
+    meta.owner_references = owners.into();
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let kind = |name: &'static str| Arc::new(Kind::namespaced("", "v1", name, name));
@@ -139,14 +145,15 @@ impl World {
         if object.meta.owner_references.iter().any(|reference| reference.uid == owner.meta.uid) {
             return;
         }
-        object.meta.owner_references.push(OwnerReference {
+        let reference = OwnerReference {
             api_version: "v1".into(),
             kind: KINDS[owner.kind].into(),
             name: owner.meta.name.clone(),
             uid: owner.meta.uid,
             block_owner_deletion: self.below(2) == 0,
             ..OwnerReference::default()
-        });
+        };
+        change(&mut object.meta, |owners| owners.push(reference));
         self.write(object);
     }
 
@@ -219,10 +226,12 @@ impl World {
             }
             Action::Release(_, owners) => {
                 let released = |reference: &OwnerReference| owners.iter().any(|owner| **owner == *reference.uid);
-                object.meta.owner_references.retain(|reference| !released(reference));
+                change(&mut object.meta, |owners| owners.retain(|reference| !released(reference)));
             }
             Action::Unblock(..) => {
-                object.meta.owner_references.iter_mut().for_each(|reference| reference.block_owner_deletion = false);
+                change(&mut object.meta, |owners| {
+                    owners.iter_mut().for_each(|owner| owner.block_owner_deletion = false)
+                });
             }
             Action::Finalize(_, finalizer) => {
                 if *finalizer == ORPHAN && object.meta.finalizers.iter().any(|known| **known == *ORPHAN) {
@@ -309,8 +318,12 @@ fn fifty_thousand_pods_take_little_room() {
             ..OwnerReference::default()
         };
         let uid = format!("pod-{number}");
-        let meta =
-            Meta { name: uid.as_str().into(), uid: uid.into(), owner_references: vec![owner], ..Meta::default() };
+        let meta = Meta {
+            name: uid.as_str().into(),
+            uid: uid.into(),
+            owner_references: vec![owner].into(),
+            ..Meta::default()
+        };
         graph.see(&pods, &meta);
     }
     assert!(size_of::<super::graph::Node>() <= 144, "{} bytes a node", size_of::<super::graph::Node>());

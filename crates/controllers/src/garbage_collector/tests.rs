@@ -127,14 +127,15 @@ fn meta(words: &[&str], number: u64, kind: &dyn Fn(&str) -> Arc<Kind>) -> Meta {
             Some(("final", finalizer)) => meta.finalizers.push(finalizer.into()),
             Some(("owner", owner)) => {
                 let parts: Vec<&str> = owner.split(',').collect();
-                meta.owner_references.push(OwnerReference {
+                let owner = OwnerReference {
                     api_version: kind(parts[0]).api_version().into(),
                     kind: parts[0].into(),
                     name: parts[1].into(),
                     uid: parts[2].into(),
                     block_owner_deletion: parts.get(3) == Some(&"block"),
                     ..OwnerReference::default()
-                });
+                };
+                meta.owner_references = meta.owner_references.iter().cloned().chain([owner]).collect();
             }
             _ => panic!("{word}?"),
         }

@@ -1,18 +1,24 @@
 //! A pod's spec as it is sent, and what of it becomes a [`PodShape`].
 
+use std::sync::{Arc, LazyLock};
+
 use serde::Deserialize;
 
-use super::{
-    AffinityTerm, Disk, EphemeralVolume, HostPort, PodAffinity, PodShape, PodVolume, SpreadConstraint, interned,
+use super::{AffinityTerm, Disk, EphemeralVolume, HostPort, PodAffinity, PodShape, PodVolume, SpreadConstraint};
+use crate::{
+    objects::{
+        Json, Labels,
+        node::Toleration,
+        node_selector::{NodeSelector, NodeSelectorTerm},
+        parts::selector,
+        pod::{ClaimVolume, PodSpec},
+        requests::{GivenToPod, Requests, WrittenContainer, WrittenPort, WrittenResources},
+    },
+    shared::Table,
 };
-use crate::objects::{
-    Json, Labels,
-    node::Toleration,
-    node_selector::{NodeSelector, NodeSelectorTerm},
-    parts::selector,
-    pod::{ClaimVolume, PodSpec},
-    requests::{GivenToPod, Requests, WrittenContainer, WrittenPort, WrittenResources},
-};
+
+/// One shape in memory for all pods that want the same.
+static SHAPES: LazyLock<Table<PodShape>> = LazyLock::new(Table::default);
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
@@ -177,7 +183,7 @@ impl WrittenSpec {
             Some(ClaimVolume { volume: volume.name.clone(), claim })
         };
         let claims = written.volumes.iter().filter_map(claim).collect();
-        let shape = interned::shared(shape(written, given));
+        let shape = SHAPES.shared(Arc::new(shape(written, given)));
         let terms = shape.required_node_affinity.iter().flat_map(|required| required.terms());
         let pinned_to = terms.filter_map(|term| term.only_name()).next().unwrap_or_default().into();
         PodSpec { node_name, hostname, subdomain, pinned_to, claims, volumes, shape }
