@@ -160,18 +160,13 @@ pub fn count_generation(target: &Target, old: &Value, new: &mut Value) {
         return;
     }
     let has_status = resource.has_status();
-    let desired = |document: &Value| -> Vec<(String, Value)> {
-        let members = document.as_object().into_iter().flatten();
-        members
-            .filter(|(key, _)| *key != "metadata" && !(has_status && *key == "status"))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    };
+    let is_desired = |member: &(&String, &Value)| member.0 != "metadata" && !(has_status && member.0 == "status");
+    let members = |document| Value::as_object(document).into_iter().flatten().filter(is_desired);
     // What is said about a deployment is said to its controller, who says which revision it is with the status.
     let annotated = target.subresource.is_empty()
         && &*resource.storage.topic == "deployments.apps"
         && old["metadata"]["annotations"] != new["metadata"]["annotations"];
-    if annotated || desired(old) != desired(new) {
+    if annotated || !members(old).eq(members(new)) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = (generation + 1).into();
     }

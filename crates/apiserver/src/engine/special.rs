@@ -204,18 +204,18 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
         }
         "status" => {
             // Everything but status and, for built-in kinds, metadata.
-            let mut kept = old.clone();
-            copy(new, &mut kept, &["status"]);
-            if resource.custom.is_none() && !STATUS_KEEPS_METADATA.contains(&&*resource.storage.topic) {
-                copy(new, &mut kept, &["metadata"]);
-                copy(old, &mut kept, &["metadata", "ownerReferences"]);
-                if &*resource.storage.topic == "deployments.apps" {
-                    copy(old, &mut kept, &["metadata", "labels"]);
-                }
+            let keeps_metadata =
+                resource.custom.is_some() || STATUS_KEEPS_METADATA.contains(&&*resource.storage.topic);
+            let written: &[&str] = if keeps_metadata { &["status"] } else { &["status", "metadata"] };
+            let rest = take(new, written, old);
+            if keeps_metadata {
+                copy(&rest, new, &["metadata", "managedFields"]);
             } else {
-                copy(new, &mut kept, &["metadata", "managedFields"]);
+                copy(old, new, &["metadata", "ownerReferences"]);
+                if &*resource.storage.topic == "deployments.apps" {
+                    copy(old, new, &["metadata", "labels"]);
+                }
             }
-            *new = kept;
         }
         "finalize" => keep_only(old, new, &[&["spec", "finalizers"], &["metadata"]]),
         "approval" => keep_only(old, new, &[&["status", "conditions"], &["metadata"]]),
@@ -228,6 +228,19 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// Leaves of a document these members, with the others of `old` around them; gives back what is left over.
+fn take(new: &mut Value, members: &[&str], old: &Value) -> Value {
+    let others = old.as_object().into_iter().flatten().filter(|(key, _)| !members.contains(&key.as_str()));
+    let kept = others.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut rest = std::mem::replace(new, kept);
+    for member in members {
+        if let Some(value) = rest.as_object_mut().and_then(|rest| rest.remove(*member)) {
+            new[*member] = value;
+        }
+    }
+    rest
 }
 
 fn keep_only(old: &Value, new: &mut Value, paths: &[&[&str]]) {
