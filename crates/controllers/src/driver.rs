@@ -3,6 +3,8 @@
 //! Not here: anything that decides. What a controller does is its plan; how a plan meets a server that refuses, answers
 //! late or not at all is here, once.
 
+mod step;
+
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,7 +22,6 @@ use client::{
     caches::{AnySubscription, Changes, Topic},
     requests::DeleteOptions,
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -36,10 +37,6 @@ use crate::{
 
 /// Keys of one controller that are worked on at once.
 const WORKERS: usize = 8;
-/// Actions of one step that are under way at once, at most. A step starts with one, and each that goes well lets in so many
-/// more than itself: a quota that refuses one pod is not asked for five thousand.
-const WIDEST: usize = 64;
-const MORE: usize = 3;
 const NAMESPACE_ENDS: &str = "NamespaceTerminating";
 /// The pauses before a creation or deletion whose answer was lost is tried again; the last one again and again. Who gives up
 /// knows neither whether it took place nor for how long the caches will not show it, and would make or end another object.
@@ -252,32 +249,16 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Shell {
-    /// Carries out step by step; stops at the first step of which an action failed.
+    /// Carries out step by step; stops at the first step of which an action failed. Of a step that is moot the rest comes
+    /// to nothing either, and the next one follows.
     pub async fn carry_out(&self, plan: &Plan) -> Result<(), Failure> {
         for step in &plan.steps {
-            self.take(step).await?;
+            match step::all(step, |action| self.act(action), Failure::is_moot).await {
+                Err(failure) if !failure.is_moot() => return Err(failure),
+                _ => {}
+            }
         }
         Ok(())
-    }
-
-    /// Does all of a step, until an action fails. None waits for another longer than it takes for a place to be free: each
-    /// takes as long as its commit, and there may be thousands.
-    async fn take(&self, step: &[Action]) -> Result<(), Failure> {
-        let (mut rest, mut under_way) = (step.iter(), FuturesUnordered::new());
-        let (mut width, mut result) = (1, Ok(()));
-        loop {
-            while under_way.len() < width
-                && result.is_ok()
-                && let Some(action) = rest.next()
-            {
-                under_way.push(self.act(action));
-            }
-            match under_way.next().await {
-                None => return result,
-                Some(Ok(())) => width = (width + MORE).min(WIDEST),
-                Some(failed) => result = result.and(failed),
-            }
-        }
     }
 
     pub(crate) async fn act(&self, action: &Action) -> Result<(), Failure> {

@@ -204,8 +204,7 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
         }
         "status" => {
             // Everything but status and, for built-in kinds, metadata.
-            let keeps_metadata =
-                resource.custom.is_some() || STATUS_KEEPS_METADATA.contains(&&*resource.storage.topic);
+            let keeps_metadata = resource.custom.is_some() || STATUS_KEEPS_METADATA.contains(&&*resource.storage.topic);
             let written: &[&str] = if keeps_metadata { &["status"] } else { &["status", "metadata"] };
             let rest = take(new, written, old);
             if keeps_metadata {
