@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -66,8 +66,17 @@ pub async fn run(access: &Access, name: &str, replicas: usize) -> Result<Duratio
     Ok(started.elapsed())
 }
 
-/// Returns once the deployment reports so many replicas ready.
+/// Returns once the deployment reports so many replicas ready. A server may end a watch at any time: the next one begins with
+/// what there is.
 async fn reported(access: &Access, name: &str, replicas: usize) -> Result<()> {
+    while !watched(access, name, replicas).await? {
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Whether the watch told of it before it ended.
+async fn watched(access: &Access, name: &str, replicas: usize) -> Result<bool> {
     let from_now = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut connection = access.connect().await?;
     let watch = format!("{}?{from_now}&fieldSelector=metadata.name%3D{name}", deployments(""));
@@ -79,12 +88,12 @@ async fn reported(access: &Access, name: &str, replicas: usize) -> Result<()> {
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let event: Value = serde_json::from_slice(&text[..end])?;
             if event["object"]["status"]["readyReplicas"] == replicas {
-                return Ok(());
+                return Ok(true);
             }
             text.drain(..=end);
         }
     }
-    bail!("the watch ended")
+    Ok(false)
 }
 
 /// Deletes the deployments, waits for their pods to go, and then deletes the nodes.
