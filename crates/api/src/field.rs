@@ -5,6 +5,11 @@ use std::fmt::{self, Display, Write};
 
 use serde_json::Value;
 
+/// What of one value, or of what is said of it, a message shows. Upstream shows all; nobody reads more.
+const MAX_SHOWN_BYTES: usize = 10 * 1024;
+/// Stands where something was left out.
+pub const CUT: &str = "... (cut short)";
+
 /// All errors of one validation; validation never stops at the first.
 pub type FieldErrors = Vec<FieldError>;
 
@@ -124,12 +129,13 @@ impl FieldError {
         match (&self.value, self.reason) {
             (None, _) | (_, Reason::Required | Reason::Forbidden | Reason::TooLong | Reason::Internal) => {}
             (Some(value), _) => {
-                let _ = write!(text, ": {}", Shown(value));
+                text.push_str(": ");
+                write_within(&mut text, Shown(value));
             }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
-            text.push_str(&self.detail);
+            write_within(&mut text, &self.detail);
         }
         text
     }
@@ -138,6 +144,22 @@ impl FieldError {
 impl Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.body())
+    }
+}
+
+/// Writes as much as is shown, and does not go on with what is not.
+fn write_within(text: &mut String, shown: impl Display) {
+    struct Within<'t>(&'t mut String, usize);
+    impl Write for Within<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            let fits = part.floor_char_boundary(self.1);
+            self.0.push_str(&part[..fits]);
+            self.1 -= fits;
+            if fits < part.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+    if write!(Within(text, MAX_SHOWN_BYTES), "{shown}").is_err() {
+        text.push_str(CUT);
     }
 }
 
@@ -233,5 +255,22 @@ mod tests {
             "metadata.labels[a/b]: Too long: may not be more than 63 bytes",
         );
         check(FieldError::duplicate(&first.child("name"), "a"), r#"spec.containers[0].name: Duplicate value: "a""#);
+    }
+
+    #[test]
+    fn what_is_too_long_to_read_is_cut() {
+        let spec = Path::new("spec");
+        let long = "ö".repeat(MAX_SHOWN_BYTES);
+        let shown = "ö".repeat(MAX_SHOWN_BYTES / 2 - 1);
+        for (value, expect) in [
+            (Value::from(long.as_str()), format!("\"{shown}")),
+            (Value::from(vec![long.as_str(); 3]), format!("[\"{shown}")),
+            (Value::from(vec![0; MAX_SHOWN_BYTES]), format!("[{}0", "0,".repeat(MAX_SHOWN_BYTES / 2 - 1))),
+        ] {
+            let error = FieldError::invalid(&spec, value, long.as_str());
+            assert_eq!(error.body(), format!("Invalid value: {expect}{CUT}: ö{shown}{CUT}"));
+        }
+        let fits = "x".repeat(MAX_SHOWN_BYTES - 2);
+        assert_eq!(FieldError::duplicate(&spec, fits.as_str()).body(), format!("Duplicate value: {fits:?}"));
     }
 }

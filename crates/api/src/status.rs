@@ -1,11 +1,16 @@
 //! `metav1.Status`: the form in which every refusal reaches a client. This is the one place where a
 //! decision becomes an HTTP code (apimachinery, `pkg/api/errors`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde_json::{Value, json};
 
-use crate::field::FieldErrors;
+use crate::field::{CUT, FieldError, FieldErrors};
+
+/// What a refusal says in its message, and in its causes once more. Upstream says all.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// What a cause takes beside its texts.
+const CAUSE_BYTES: usize = 64;
 
 /// A refusal: HTTP code, machine-readable reason, human-readable message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -158,16 +163,19 @@ impl Status {
 
     /// `subject.resource` is the kind here, as in Kubernetes: `Pod "x" is invalid`.
     pub fn invalid(subject: Subject<'_>, errors: &FieldErrors) -> Self {
-        let causes: Vec<Value> = errors
+        let (told, left) = within(errors);
+        let causes: Vec<Value> = told
             .iter()
-            .map(|error| json!({"reason": error.reason.cause(), "message": error.body(), "field": error.path}))
+            .map(|(error, body)| json!({"reason": error.reason.cause(), "message": body, "field": error.path}))
             .collect();
-        let mut texts: Vec<String> = Vec::new();
-        for error in errors {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
+        let (mut texts, mut known) = (Vec::new(), HashSet::new());
+        for (error, body) in &told {
+            if known.insert((&error.path, body)) {
+                texts.push(format!("{}: {body}", error.path));
             }
+        }
+        if left > 0 {
+            texts.push(format!("and {left} more errors"));
         }
         let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
         let mut details = subject.details();
@@ -202,14 +210,16 @@ impl Status {
         Self::new(504, "Timeout", message)
     }
 
-    /// The document that is sent.
+    /// The document that is sent. However long what it names, that is bounded.
     pub fn to_value(&self) -> Value {
+        let shown = &self.message[..self.message.floor_char_boundary(2 * MAX_TEXT_BYTES)];
+        let message = if shown.len() < self.message.len() { format!("{shown}{CUT}").into() } else { Cow::from(shown) };
         let mut document = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": message,
             "code": self.code,
         });
         if !self.reason.is_empty() {
@@ -217,10 +227,75 @@ impl Status {
         }
         if let Some(details) = &self.details {
             document["details"] = (**details).clone();
+            if let Some(Value::Array(causes)) = document.pointer_mut("/details/causes") {
+                causes.truncate(causes_within(causes));
+            }
         }
         if let Some(metadata) = &self.metadata {
             document["metadata"] = (**metadata).clone();
         }
         document
+    }
+}
+
+/// The errors that are told, with their words, and how many are left.
+fn within(errors: &[FieldError]) -> (Vec<(&FieldError, String)>, usize) {
+    let mut told = Vec::new();
+    let mut bytes = 0;
+    for error in errors {
+        let body = error.body();
+        bytes += CAUSE_BYTES + error.path.len() + body.len();
+        if bytes > MAX_TEXT_BYTES && !told.is_empty() {
+            break;
+        }
+        told.push((error, body));
+    }
+    let left = errors.len() - told.len();
+    (told, left)
+}
+
+/// How many causes are told. Those of field errors are few already; an apply may be at odds over thousands of fields.
+fn causes_within(causes: &[Value]) -> usize {
+    let mut bytes = 0;
+    let sizes = causes.iter().map(|cause| {
+        let texts = cause.as_object().into_iter().flatten().filter_map(|(_, text)| text.as_str());
+        CAUSE_BYTES + texts.map(str::len).sum::<usize>()
+    });
+    let fits = |size: &usize| {
+        bytes += size;
+        bytes <= 2 * MAX_TEXT_BYTES
+    };
+    sizes.take_while(fits).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Path;
+
+    #[test]
+    fn a_refusal_is_bounded_however_much_is_wrong() {
+        let spec = Path::new("spec");
+        let subject = Subject { group: "", resource: "Pod", name: "web" };
+        let errors: FieldErrors =
+            (0..50_000).map(|number| FieldError::invalid(&spec.index(number), number, "must be else")).collect();
+        let status = Status::invalid(subject, &errors);
+        let causes = status.to_value()["details"]["causes"].as_array().unwrap().len();
+        assert!((300..1000).contains(&causes), "{causes}");
+        let end = format!("and {} more errors]", 50_000 - causes);
+        assert!(status.message.len() < 2 * MAX_TEXT_BYTES && status.message.ends_with(&end));
+
+        let large: FieldErrors =
+            (0..9).map(|_| FieldError::invalid(&spec, "x".repeat(1_000_000), "field is immutable")).collect();
+        for status in [
+            Status::invalid(subject, &large),
+            Status::bad_request("x".repeat(1_000_000)),
+            Status::conflict(subject, "").with_details(json!({"causes": vec![json!({"message": "x"}); 1_000_000]})),
+        ] {
+            let length = status.to_value().to_string().len();
+            assert!(length < 400_000, "{} {length}", status.code);
+        }
+        let message = Status::invalid(subject, &large[..1].to_vec()).message;
+        assert!(message.ends_with("(cut short): field is immutable"));
     }
 }

@@ -31,7 +31,8 @@ use super::{
 use crate::{
     http::{
         body::{CHUNK_BYTES, Chunk, SHARED_BYTES},
-        render::View,
+        outgoing::Held,
+        render::{View, pointer_bytes},
     },
     metrics::requests::Running,
 };
@@ -53,6 +54,8 @@ pub struct Watcher {
     /// The state to be told first, and whether its end is marked.
     state: std::vec::IntoIter<Arc<Entry>>,
     mark_state_end: bool,
+    /// What the pointers to that state take.
+    state_held: Held,
     /// An error event that ends the watch before it began.
     refusal: Option<Status>,
     bookmarks: bool,
@@ -115,6 +118,7 @@ impl Engine {
     ) -> Result<Watcher, Status> {
         options.selection.check(&target)?;
         let now = Instant::now();
+        let chunk = Chunk::of(view.reader.clone());
         let timeout = options.timeout.unwrap_or_else(|| {
             DEFAULT_TIMEOUT + Duration::from_millis(self.random.below(DEFAULT_TIMEOUT.as_millis() as u64))
         });
@@ -124,6 +128,7 @@ impl Engine {
             cursor: None,
             state: Vec::new().into_iter(),
             mark_state_end: false,
+            state_held: Held::Nothing,
             refusal: None,
             bookmarks: options.bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
@@ -131,7 +136,7 @@ impl Engine {
             deadline: now + timeout,
             caught_up: 0,
             batch: Vec::new(),
-            chunk: Chunk::default(),
+            chunk,
             clock: Arc::clone(&self.clock),
             stop: self.stop.clone(),
             source: Source::of(self, &target.resource)?,
@@ -153,6 +158,7 @@ impl Engine {
             let snapshot = self.store.snapshot();
             let matching = |entry: &&Arc<Entry>| watcher.selection.matches(&watcher.target, entry);
             let state: Vec<Arc<Entry>> = snapshot.range(&prefix, None).filter(matching).cloned().collect();
+            watcher.state_held = watcher.view.reader.hold(pointer_bytes(state.len()));
             watcher.state = state.into_iter();
             snapshot.revision()
         } else {
@@ -250,7 +256,12 @@ impl Watcher {
             write(chunk, &mut self.view, "ADDED", &entry);
             chunk.len() - before
         }));
-        if self.state.len() == 0 && std::mem::take(&mut self.mark_state_end) {
+        if self.state.len() > 0 {
+            return;
+        }
+        self.state = Vec::new().into_iter();
+        self.state_held = Held::Nothing;
+        if std::mem::take(&mut self.mark_state_end) {
             write_bookmark(chunk, &self.view, self.caught_up, true);
             self.running.series().state_told(self.began.elapsed());
         }

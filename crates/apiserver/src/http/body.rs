@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
-use super::budget::Claim;
+use super::outgoing::{Held, Reader};
 
 /// How much of a streamed body is handed to the connection at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
@@ -26,6 +26,8 @@ pub const SHARED_BYTES: usize = 16 * 1024;
 /// store.
 #[derive(Debug, Default)]
 pub struct Chunk {
+    /// Who holds the copies.
+    reader: Option<Reader>,
     parts: VecDeque<Bytes>,
     text: Vec<u8>,
     /// Of `parts`.
@@ -33,6 +35,10 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    pub fn of(reader: Reader) -> Self {
+        Self { reader: Some(reader), ..Self::default() }
+    }
+
     /// The end of what is gathered.
     pub fn text(&mut self) -> &mut Vec<u8> {
         &mut self.text
@@ -46,7 +52,8 @@ impl Chunk {
         }
         if !self.text.is_empty() {
             self.bytes += self.text.len();
-            self.parts.push_back(std::mem::take(&mut self.text).into());
+            let text = self.take_text();
+            self.parts.push_back(text);
         }
         self.bytes += part.len();
         self.parts.push_back(value.slice_ref(part));
@@ -63,10 +70,18 @@ impl Chunk {
     /// Takes the next part, in order.
     pub fn pop(&mut self) -> Option<Bytes> {
         let Some(part) = self.parts.pop_front() else {
-            return (!self.text.is_empty()).then(|| std::mem::take(&mut self.text).into());
+            return (!self.text.is_empty()).then(|| self.take_text());
         };
         self.bytes -= part.len();
         Some(part)
+    }
+
+    fn take_text(&mut self) -> Bytes {
+        let text = std::mem::take(&mut self.text);
+        match &self.reader {
+            Some(reader) => reader.made(text),
+            None => text.into(),
+        }
     }
 }
 
@@ -93,17 +108,18 @@ impl Body {
         match self {
             Body::Whole(Some(bytes)) if bytes.is_unique() => bytes.len(),
             Body::Pieces { own_bytes, .. } => *own_bytes,
+            // The chunks of a stream are counted one by one.
             Body::Whole(_) | Body::Stream(_) => 0,
         }
     }
 
-    /// Keeps the claim as long as what it was made for: also where the body is gone and its bytes lie in a queue.
-    pub fn holding(self, claim: Claim) -> Self {
+    /// Counts as long as what is counted is there: also where the body is gone and its bytes lie in a queue.
+    pub fn holding(self, held: Held) -> Self {
         match self {
-            Body::Whole(Some(bytes)) => Body::Whole(Some(Bytes::from_owner(Claimed { bytes, _claim: claim }))),
+            Body::Whole(Some(bytes)) => Body::Whole(Some(Bytes::from_owner(Counted { bytes, _held: held }))),
             Body::Pieces { mut pieces, remaining, own_bytes } => {
                 let pieces = std::iter::from_fn(move || {
-                    let _held = &claim;
+                    let _held = &held;
                     pieces.next()
                 });
                 Body::Pieces { pieces: Box::new(pieces), remaining, own_bytes }
@@ -113,12 +129,12 @@ impl Body {
     }
 }
 
-struct Claimed {
+struct Counted {
     bytes: Bytes,
-    _claim: Claim,
+    _held: Held,
 }
 
-impl AsRef<[u8]> for Claimed {
+impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -10,27 +10,26 @@ use http_body::Body as _;
 
 use super::{
     body::{Body, CHUNK_BYTES},
-    budget::Claim,
     listener::Peer,
-    outgoing::Outgoing,
+    outgoing::{Held, Reader},
 };
 
 /// Upstream's threshold.
 const MIN_BYTES: u64 = 128 * 1024;
 
 /// Where too much is being compressed already, the answer goes out as it is.
-pub fn response(asked: &HeaderMap, peer: &Peer, outgoing: &Outgoing, response: Response<Body>) -> Response<Body> {
+pub fn response(asked: &HeaderMap, peer: &Peer, reader: &Reader, response: Response<Body>) -> Response<Body> {
     let size = response.body().size_hint().exact();
     let worthwhile = size.is_some_and(|size| size >= MIN_BYTES) && !peer.address.ip().is_loopback();
     if !worthwhile || !accepts_gzip(asked) || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
-    let Some(claim) = outgoing.compressor(&peer.address.ip().to_string()) else { return response };
+    let Some(held) = reader.compressor() else { return response };
     let (mut parts, body) = response.into_parts();
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, compressed(body, claim))
+    Response::from_parts(parts, compressed(body, held))
 }
 
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
@@ -42,7 +41,7 @@ pub fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Compresses piece by piece, so that the whole is never held twice.
-fn compressed(body: Body, claim: Claim) -> Body {
+fn compressed(body: Body, held: Held) -> Body {
     let pieces: Box<dyn Iterator<Item = Bytes> + Send> = match body {
         Body::Whole(bytes) => Box::new(bytes.into_iter()),
         Body::Pieces { pieces, .. } => pieces,
@@ -54,7 +53,7 @@ fn compressed(body: Body, claim: Claim) -> Body {
         std::iter::from_fn(move || (!piece.is_empty()).then(|| piece.split_to(piece.len().min(CHUNK_BYTES))))
     });
     let stream = std::iter::from_fn(move || {
-        let _held = &claim;
+        let _held = &held;
         let mut out = BytesMut::new();
         while out.is_empty() {
             let Some(piece) = pieces.next() else {
@@ -99,7 +98,7 @@ mod tests {
             let answer = response(
                 &headers(encoding),
                 &peer(address),
-                &Outgoing::default(),
+                &Reader::nobody(),
                 Response::new(Body::from(text.clone())),
             );
             let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);

@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     body::{Body, CHUNK_BYTES},
     gather::Gathered,
-    progress::{Outstanding, Paced, Stalled, Streams},
+    progress::{Connection, Paced, Stalled, Streams},
 };
 use crate::identity::User;
 
@@ -129,17 +129,16 @@ async fn connection(
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
     let peer = Arc::new(Peer { address, certificates, user: None });
-    let outstanding = Outstanding::default();
-    let held = outstanding.clone();
+    let shared = Arc::new(Connection::default());
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (handler, peer, held) = (Arc::clone(&handler), Arc::clone(&peer), held.clone());
+        let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
         async move {
             let request = request.map(|body| body.map_err(|error| BodyError(error.to_string())).boxed());
             let response = handler.handle(request, peer).await;
-            Ok::<_, std::convert::Infallible>(response.map(|body| Paced::new(body, &held)))
+            Ok::<_, std::convert::Infallible>(response.map(Paced::new))
         }
     });
-    let mut builder = auto::Builder::new(Streams { patience });
+    let mut builder = auto::Builder::new(Streams { patience, connection: Arc::clone(&shared) });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -160,7 +159,7 @@ async fn connection(
         let mut served = pin!(served);
         let result = tokio::select! {
             result = served.as_mut() => result,
-            () = outstanding.stalled(patience) => return Err(io::Error::other(Stalled)),
+            () = shared.stalled(patience) => return Err(io::Error::other(Stalled)),
             () = stop.cancelled() => {
                 served.as_mut().graceful_shutdown();
                 served.await
@@ -168,5 +167,6 @@ async fn connection(
         };
         result.map_err(io::Error::other)
     };
-    stream.drive(until_stopped).await
+    let scoped = Arc::clone(&shared).scope(until_stopped);
+    stream.drive(scoped).await
 }

@@ -1,58 +1,182 @@
-//! What is made for one reader (tables, bare metadata, YAML, other versions) and is under way to it. Stored bytes are
-//! shared by all who read them; of what is not, all readers together hold a bounded number of bytes until these
-//! have been sent or dropped.
+//! What is made for one reader (tables, bare metadata, YAML, refusals, the copies in a chunk) and is under way to it.
+//! Stored bytes are shared by all who read them; what is not counts in one account until it has been sent or dropped, and
+//! each claim knows the stream that is to be ended where somebody else needs the memory (`ledger`).
 //!
-//! Whether something is left is asked before an answer is made, and how much it takes is counted afterwards. So a
-//! list may be larger than the bound and is still served, a write is never refused once it is done, and nobody
-//! waits for what another keeps: what exceeds the bound is made by those who were making it already, of whom there
-//! are few at once (`heavy`, `load`).
+//! How much an answer takes is counted when it is there. So a list may be larger than the bound and is still served, a
+//! write is never refused once it is done, and nobody waits for what another keeps. What is small is never refused.
+//! Callers in this process take at once what is made for them: nothing of it is under way.
 
-use api::status::Status;
-use http::Response;
-
-use super::{
-    body::Body,
-    budget::{Budget, Claim},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use api::status::Status;
+use bytes::Bytes;
+use http::Response;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use self::ledger::{Ledger, Need, Refused};
+use super::{
+    body::{Body, CHUNK_BYTES},
+    load::too_many,
+    progress::Stream,
+};
+
+pub mod ledger;
+
 const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// An answer up to this size is counted, and never refused.
+const SMALL_BYTES: usize = 64 * 1024;
+/// What is counted without a name, as long as there is little of it: a chunk of a watch.
+const CHUNK: usize = 2 * CHUNK_BYTES;
 /// What compressing an answer as it is sent keeps: tables and a window.
 const COMPRESSOR_BYTES: usize = 512 * 1024;
 
+#[derive(Debug, Clone)]
+pub struct Outgoing(Arc<Account>);
+
 #[derive(Debug)]
-pub struct Outgoing(Budget);
+struct Account {
+    /// Of the chunks together that are counted by one addition each. Past it each has a claim, as what is large has.
+    chunks_bound: usize,
+    chunks: AtomicUsize,
+    ledger: Mutex<Ledger<Stream>>,
+}
+
+/// For whom something is made, and the stream it leaves by.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    account: Arc<Account>,
+    user: Arc<str>,
+    stream: Option<Stream>,
+}
+
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+pub enum Held {
+    Nothing,
+    Chunk { account: Arc<Account>, bytes: usize },
+    Claim { reader: Reader, number: u64 },
+}
 
 impl Default for Outgoing {
     fn default() -> Self {
-        Self(Budget::within(MAX_BYTES))
+        Self::within(MAX_BYTES)
     }
 }
 
 impl Outgoing {
-    /// Refuses to begin with an answer that is to be made for this user.
-    pub fn check(&self, user: &str) -> Result<(), Status> {
-        self.0.claim(user).check()
+    fn within(bound: usize) -> Self {
+        let chunks_bound = bound / 4;
+        let ledger = Mutex::new(Ledger::within(bound - chunks_bound));
+        Self(Arc::new(Account { chunks_bound, chunks: AtomicUsize::new(0), ledger }))
     }
 
-    /// Counts what has been made until it has been sent. A read is still refused where others were faster.
-    pub fn hold(&self, response: Response<Body>, user: &str, is_read: bool) -> Result<Response<Body>, Status> {
+    /// This user, who asked over the stream that the request is served on.
+    pub fn reader(&self, user: &str) -> Reader {
+        Reader { account: Arc::clone(&self.0), user: user.into(), stream: Stream::current() }
+    }
+
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.0.ledger.lock().held() + self.0.chunks.load(Relaxed)
+    }
+}
+
+impl Reader {
+    /// Nobody, for whom nothing is counted.
+    #[cfg(test)]
+    pub fn nobody() -> Self {
+        Outgoing::default().reader("nobody")
+    }
+
+    /// Refuses to begin with what may become large.
+    pub fn check(&self) -> Result<(), Status> {
+        let is_refused =
+            self.stream.is_some() && self.account.ledger.lock().would_refuse(&self.user, SMALL_BYTES);
+        if is_refused { Err(too_many()) } else { Ok(()) }
+    }
+
+    /// Counts an answer until it has been sent. A large one to a read is refused where its reader holds most of what
+    /// there is.
+    pub fn answer(&self, response: Response<Body>, is_read: bool) -> Result<Response<Body>, Status> {
         let bytes = response.body().own_bytes();
         if bytes == 0 {
             return Ok(response);
         }
-        let mut claim = self.0.claim(user);
-        if is_read {
-            claim.check()?;
-        }
-        // It is there already: past the bound, it is those to come who are refused.
-        let _ = claim.grow(bytes);
-        Ok(response.map(|body| body.holding(claim)))
+        let need = if is_read && bytes > SMALL_BYTES { Need::Refusable } else { Need::Granted };
+        let held = self.claim(bytes, need).map_err(|Refused| too_many())?;
+        Ok(response.map(|body| body.holding(held)))
     }
 
-    /// What a compressor takes, where it is left.
-    pub fn compressor(&self, user: &str) -> Option<Claim> {
-        let mut claim = self.0.claim(user);
-        claim.grow(COMPRESSOR_BYTES).ok().map(|()| claim)
+    /// What was made, counted until the last part of it has been sent.
+    pub fn made(&self, bytes: Vec<u8>) -> Bytes {
+        if self.stream.is_none() || bytes.is_empty() {
+            return bytes.into();
+        }
+        let held = self.hold(bytes.capacity());
+        Bytes::from_owner(Made { bytes, _held: held })
+    }
+
+    /// Counts bytes that are there and are not refused.
+    pub fn hold(&self, bytes: usize) -> Held {
+        if bytes == 0 {
+            return Held::Nothing;
+        }
+        self.claim(bytes, Need::Granted).unwrap_or(Held::Nothing)
+    }
+
+    /// Counts what a compressor takes, where it is left.
+    pub fn compressor(&self) -> Option<Held> {
+        let is_left = self.account.ledger.lock().has_left(COMPRESSOR_BYTES);
+        is_left.then(|| self.hold(COMPRESSOR_BYTES))
+    }
+
+    fn claim(&self, bytes: usize, need: Need) -> Result<Held, Refused> {
+        let Some(stream) = &self.stream else { return Ok(Held::Nothing) };
+        let Account { chunks_bound, chunks, ledger } = &*self.account;
+        if bytes <= CHUNK && need == Need::Granted {
+            if chunks.fetch_add(bytes, Relaxed) < *chunks_bound {
+                return Ok(Held::Chunk { account: Arc::clone(&self.account), bytes });
+            }
+            chunks.fetch_sub(bytes, Relaxed);
+        }
+        let entered = ledger.lock().enter(&self.user, bytes, need, stream.clone(), Instant::now())?;
+        for stream in entered.ending {
+            stream.end();
+        }
+        Ok(Held::Claim { reader: self.clone(), number: entered.number })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        match self {
+            Held::Nothing => {}
+            Held::Chunk { account, bytes } => {
+                account.chunks.fetch_sub(*bytes, Relaxed);
+            }
+            Held::Claim { reader, number } => {
+                // A stream goes when the account is no longer locked: its task may hold further claims.
+                let _stream = reader.account.ledger.lock().leave(&reader.user, *number);
+            }
+        }
+    }
+}
+
+/// Text that is counted as long as any part of it is to be sent.
+struct Made {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Made {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

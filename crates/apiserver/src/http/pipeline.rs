@@ -18,6 +18,7 @@ use super::{
     body::Body,
     listener::{Handler, Peer, RequestBody},
     negotiate::{self, Accepted, Format},
+    outgoing::Reader,
     paths::page_not_found,
     query::Query,
     target::{self, ResourceTarget},
@@ -50,14 +51,21 @@ impl Handler for Server {
             let target = target::resolve(&parts.method, parts.uri.path(), &query);
             let labels = Labels::of(&parts.method, &target, parts.uri.path(), &query, is_apply(&parts));
             let mut audit = self.audit.begin(&parts, &peer, &target, self.engine.clock.now());
-            let answer = self.answer(&parts, &mut body, query, &target, &peer, &mut audit).await;
+            let user = check_form(&parts, &query, &peer).and_then(|()| self.authenticate(&parts, &peer, &mut audit));
+            let reader = self.outgoing.reader(user.as_ref().map_or(identity::ANONYMOUS, |user| &user.name));
+            let answer = match user {
+                Ok(user) => self.answer(&parts, &mut body, query, &target, user, &reader, &mut audit).await,
+                Err(status) => Err(status),
+            };
             let mut response = match answer {
                 Ok(response) => response,
                 Err(status) => {
                     audit.refused(&status);
                     drain(&parts, body).await;
                     let format = negotiate::negotiate(&parts.headers).map_or(Format::Json, |form| form.format);
-                    verbs::refusal(&status, format)
+                    let refusal = verbs::refusal(&status, format);
+                    let held = reader.hold(refusal.body().own_bytes());
+                    refusal.map(|body| body.holding(held))
                 }
             };
             let headers = response.headers_mut();
@@ -68,7 +76,7 @@ impl Handler for Server {
             let bytes = http_body::Body::size_hint(response.body()).exact();
             let series = self.metrics.requests.series(labels, || self.is_served(&target));
             series.answered(SystemClient::of(&parts.headers), response.status(), started.elapsed(), bytes);
-            super::compress::response(&parts.headers, &peer, &self.outgoing, response)
+            super::compress::response(&parts.headers, &peer, &reader, response)
         })
     }
 
@@ -78,19 +86,20 @@ impl Handler for Server {
 }
 
 impl Server {
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one request")]
     async fn answer(
         &self,
         parts: &Parts,
         body: &mut RequestBody,
         query: Query,
         target: &target::Target,
-        peer: &Peer,
+        user: User,
+        reader: &Reader,
         audit: &mut crate::audit::Record,
     ) -> Result<Response<Body>, Status> {
-        check_form(parts, &query, peer)?;
-        let user = self.admit_user(parts, &query, target, peer, audit)?;
+        self.admit_user(parts, &query, target, &user, &audit.annotations)?;
         match target {
-            target::Target::Path => self.path(parts, &query, &user).await,
+            target::Target::Path => self.path(parts, &query, &user, reader).await,
             resource @ target::Target::Resource(asked) => {
                 if self.engine.registry.load().group(&asked.group).is_none() {
                     return Ok(page_not_found());
@@ -122,34 +131,24 @@ impl Server {
                     headers,
                     accepted,
                     body,
+                    reader: reader.clone(),
                     series,
                     annotations: audit.annotations.clone(),
                     warnings: Warnings::kept(),
                 };
                 let name = call.user.name.clone();
                 if call.is_heavy() {
-                    self.heavy.run(&name, self.make(call, &name)).await
+                    self.heavy.run(&name, make(call, reader)).await
                 } else {
-                    self.make(call, &name).await
+                    make(call, reader).await
                 }
             }
         }
     }
 
-    /// Makes the answer, within what all answers under way may hold.
-    async fn make(&self, call: Call, user: &str) -> Result<Response<Body>, Status> {
-        let series = Arc::clone(&call.series);
-        let is_read = matches!(call.verb, "get" | "list");
-        if call.makes_answer() {
-            self.outgoing.check(user).inspect_err(|status| series.refused(status.code))?;
-        }
-        let answer = call.answer().await?;
-        self.outgoing.hold(answer, user, is_read).inspect_err(|status| series.refused(status.code))
-    }
-
     /// What is served beside resources. Health checks are never kept waiting; documents are reads, and OpenAPI's
     /// are long in the making.
-    async fn path(&self, parts: &Parts, query: &Query, user: &User) -> Result<Response<Body>, Status> {
+    async fn path(&self, parts: &Parts, query: &Query, user: &User, reader: &Reader) -> Result<Response<Body>, Status> {
         let path = parts.uri.path();
         let is_document = path.starts_with("/api") || path.starts_with("/openapi");
         let _place = match is_document {
@@ -157,7 +156,7 @@ impl Server {
             false => None,
         };
         let is_read = is_document || path == "/metrics";
-        let answer = async { self.outgoing.hold(self.paths(parts, path, query)?, &user.name, is_read) };
+        let answer = async { reader.answer(self.paths(parts, path, query)?, is_read) };
         if path.starts_with("/openapi") { self.heavy.run(&user.name, answer).await } else { answer.await }
     }
 
@@ -174,33 +173,35 @@ impl Server {
         }
     }
 
-    /// Authenticates and authorizes.
+    /// Authorizes.
     fn admit_user(
         &self,
         parts: &Parts,
         query: &Query,
         target: &target::Target,
-        peer: &Peer,
-        audit: &mut crate::audit::Record,
-    ) -> Result<User, Status> {
+        user: &User,
+        notes: &Annotations,
+    ) -> Result<(), Status> {
         let started = Instant::now();
-        let user = self.authenticate(parts, peer, audit);
-        let authenticated = Instant::now();
-        self.metrics.authentication.observe(user.is_ok(), authenticated - started);
-        let user = user?;
-        let notes = &audit.annotations;
         let allowed = match target {
             target::Target::Path => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
-                self.authorize(&user, &verb, identity::Target::Path(parts.uri.path()), query, notes)
+                self.authorize(user, &verb, identity::Target::Path(parts.uri.path()), query, notes)
             }
-            target::Target::Resource(asked) => self.authorize(&user, asked.verb, attributes(asked), query, notes),
+            target::Target::Resource(asked) => self.authorize(user, asked.verb, attributes(asked), query, notes),
         };
-        self.metrics.authorization.observe(allowed.is_ok(), authenticated.elapsed());
-        allowed.map(|()| user)
+        self.metrics.authorization.observe(allowed.is_ok(), started.elapsed());
+        allowed
     }
 
     fn authenticate(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
+        let started = Instant::now();
+        let user = self.user(parts, peer, audit);
+        self.metrics.authentication.observe(user.is_ok(), started.elapsed());
+        user
+    }
+
+    fn user(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
         if let Some(user) = &peer.user {
             audit.user(user);
             return Ok(user.clone());
@@ -271,6 +272,17 @@ impl Server {
             name: asked.name.clone(),
         })
     }
+}
+
+/// Makes the answer, within what all answers under way may hold.
+async fn make(call: Call, reader: &Reader) -> Result<Response<Body>, Status> {
+    let series = Arc::clone(&call.series);
+    let is_read = matches!(call.verb, "get" | "list");
+    if call.may_make_much() {
+        reader.check().inspect_err(|status| series.refused(status.code))?;
+    }
+    let answer = call.answer().await?;
+    reader.answer(answer, is_read).inspect_err(|status| series.refused(status.code))
 }
 
 /// Refuses what no handler could make sense of.

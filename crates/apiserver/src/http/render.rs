@@ -14,6 +14,7 @@ use store::Entry;
 use super::{
     body::{Body, CHUNK_BYTES, Chunk, SHARED_BYTES},
     negotiate::{Accepted, Format, MetaVersion, Shape},
+    outgoing::Reader,
 };
 use crate::engine::{
     document_of,
@@ -29,6 +30,7 @@ pub struct View {
     /// What a table's rows carry beside their cells (`includeObject`).
     pub include: Include,
     pub now_seconds: i64,
+    pub reader: Reader,
     /// A table on a watch names its columns once.
     columns_told: bool,
 }
@@ -42,8 +44,14 @@ pub enum Include {
 }
 
 impl View {
-    pub fn new(resource: Arc<Resource>, accepted: Accepted, include: Include, now_seconds: i64) -> Self {
-        Self { resource, accepted, include, now_seconds, columns_told: false }
+    pub fn new(
+        resource: Arc<Resource>,
+        accepted: Accepted,
+        include: Include,
+        now_seconds: i64,
+        reader: Reader,
+    ) -> Self {
+        Self { resource, accepted, include, now_seconds, reader, columns_told: false }
     }
 
     /// Whether stored bytes can be sent as they are.
@@ -126,7 +134,7 @@ impl View {
             Value::from(&*self.resource.list_kind),
             Value::from(api_version),
         );
-        let mut response = Response::new(joined(head, items));
+        let mut response = Response::new(joined(head, items, self.reader.clone()));
         set_json(&mut response);
         response
     }
@@ -283,14 +291,20 @@ impl Items {
     }
 }
 
+/// What the pointers to so many objects take that are to be told to one reader. Those of a short list are not worth counting.
+pub fn pointer_bytes(count: usize) -> usize {
+    const SHORT: usize = 1000;
+    if count > SHORT { count * size_of::<Arc<Entry>>() } else { 0 }
+}
+
 /// `head`, the items with commas between, `]}`.
-fn joined(head: String, items: Items) -> Body {
+fn joined(head: String, items: Items, reader: Reader) -> Body {
     let count = items.entries.len();
     let lengths = (0..count).filter_map(|at| Some(items.get(at)?.1.len()));
     let total = head.len() + lengths.sum::<usize>() + (2 * count).saturating_sub(1) + 2;
-    let own_bytes = items.rewritten.values().map(Bytes::len).sum();
+    let own_bytes = items.rewritten.values().map(Bytes::len).sum::<usize>() + pointer_bytes(count);
     let mut head = Some(head);
-    let mut chunk = Chunk::default();
+    let mut chunk = Chunk::of(reader);
     let (mut next, mut left) = (0, total);
     let pieces = std::iter::from_fn(move || {
         if chunk.is_empty() && left > 0 {
@@ -329,14 +343,20 @@ fn set_json(response: &mut Response<Body>) {
 /// Any document in the asked format.
 pub fn value(status: StatusCode, format: Format, document: &Value) -> Response<Body> {
     match format {
-        Format::Json => json_response(status, document.to_string().into()),
+        Format::Json => json_response(status, fitted(document.to_string())),
         Format::Yaml => {
-            let mut response = Response::new(Body::from(document::yaml::encode(document)));
+            let mut response = Response::new(Body::from(fitted(document::yaml::encode(document))));
             *response.status_mut() = status;
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
             response
         }
     }
+}
+
+/// A text that takes what it needs: it may have to wait for its reader.
+fn fitted(mut text: String) -> Bytes {
+    text.shrink_to_fit();
+    text.into()
 }
 
 #[cfg(test)]

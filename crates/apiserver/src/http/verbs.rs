@@ -14,6 +14,7 @@ use super::{
     body::Body,
     load::Place,
     negotiate::{Accepted, Format, Shape},
+    outgoing::Reader,
     pipeline::method_not_allowed,
     query::Query,
     render::{self, Include, View},
@@ -51,6 +52,8 @@ pub struct Call {
     pub headers: HeaderMap,
     pub accepted: Accepted,
     pub body: Upload,
+    /// Who is answered.
+    pub reader: Reader,
     /// Held until the answer is there; by a watch, until it ends.
     pub place: Place,
     /// Where the request is counted.
@@ -73,12 +76,11 @@ impl Call {
             || changes_large_object()
     }
 
-    /// Whether the answer may be made for this reader alone. What is answered to a write of JSON is what was stored.
-    pub fn makes_answer(&self) -> bool {
+    /// Whether a large answer may be made for this reader alone: of more than one object, and not as they are stored.
+    pub fn may_make_much(&self) -> bool {
         match self.verb {
-            "watch" => false,
-            "delete" | "deletecollection" => true,
-            _ => !self.shows_stored_form() || self.query.get("dryRun").is_some(),
+            "list" => !self.shows_stored_form(),
+            verb => verb == "deletecollection",
         }
     }
 
@@ -149,7 +151,8 @@ impl Call {
                 return Err(Status::bad_request(format!("Unable to convert to Table as requested: {error}")));
             }
         };
-        Ok(View::new(self.target.resource.clone(), self.accepted, include, self.engine.now_seconds()))
+        let resource = Arc::clone(&self.target.resource);
+        Ok(View::new(resource, self.accepted, include, self.engine.now_seconds(), self.reader.clone()))
     }
 
     fn get(&self) -> Result<Response<Body>, Status> {

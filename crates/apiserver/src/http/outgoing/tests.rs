@@ -1,11 +1,15 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use h2::RecvStream;
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -14,41 +18,54 @@ use crate::http::{
     listener::{Answer, Handler, Peer, RequestBody, serve},
     loopback,
     negotiate::Format,
+    progress::Connection,
     verbs,
 };
 
 const MADE: usize = 100_000;
+/// Of this a quarter is for chunks.
+const BOUND: usize = 8 * MADE;
+/// Longer than any test.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Longer than any test that ends well.
+const LONG: Duration = Duration::from_secs(60);
 
-fn made() -> Response<Body> {
-    Response::new(Body::from(vec![b'x'; MADE]))
+fn made(bytes: usize) -> Response<Body> {
+    Response::new(Body::from(vec![b'x'; bytes]))
 }
 
-#[test]
-fn answers_that_are_not_sent_are_bounded_and_shared_out() {
-    let outgoing = Outgoing(Budget::within(8 * MADE));
-    let other = outgoing.0.other_than("jane");
-    let mut under_way = Vec::new();
-    for (user, is_served) in [("jane", 4), (&*other, 4), ("jane", 0), (&*other, 0)] {
-        for count in 0..10 {
-            let answer = outgoing.check(user).and_then(|()| outgoing.hold(made(), user, true));
-            assert_eq!(answer.is_ok(), count < is_served, "{user} {count}");
-            under_way.extend(answer.inspect_err(|refusal| {
-                assert_eq!((refusal.code, refusal.retry_after_seconds), (429, Some(1)));
-            }));
+/// As it is asked on a connection.
+async fn connected<T>(asked: impl Future<Output = T>) -> T {
+    Arc::new(Connection::default()).scope(asked).await
+}
+
+#[tokio::test]
+async fn large_reads_are_refused_to_who_holds_most() {
+    let outgoing = Outgoing::within(BOUND);
+    connected(async {
+        let (jane, joe) = (outgoing.reader("jane"), outgoing.reader("joe"));
+        let mut under_way = Vec::new();
+        for (user, count) in [(&jane, 4), (&joe, 2)] {
+            for _ in 0..count {
+                under_way.push(user.answer(made(MADE), true).unwrap());
+            }
         }
-    }
-    assert_eq!(outgoing.0.held(), 8 * MADE);
-    // What has been done is told, whatever is left; what is compressed otherwise goes out as it is.
-    under_way.extend(outgoing.hold(made(), "jane", false));
-    assert_eq!(outgoing.0.held(), 9 * MADE);
-    assert!(outgoing.compressor("jane").is_none());
-    under_way.clear();
-    assert_eq!(outgoing.0.held(), 0);
-    assert!(outgoing.check("jane").is_ok());
+        let refusal = jane.answer(made(MADE), true).unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after_seconds), (429, Some(1)));
+        assert!(jane.check().is_err() && joe.check().is_ok());
+        // What has been done is told, and so is what is small. What is compressed otherwise goes out as it is.
+        under_way.push(jane.answer(made(MADE), false).unwrap());
+        under_way.push(jane.answer(made(SMALL_BYTES), true).unwrap());
+        assert!(jane.compressor().is_none());
+        under_way.clear();
+        assert_eq!(outgoing.held(), 0);
+        assert!(jane.check().is_ok());
+    })
+    .await;
 }
 
-#[test]
-fn only_what_is_made_for_one_reader_counts() {
+#[tokio::test]
+async fn only_what_is_made_for_one_reader_counts() {
     let outgoing = Outgoing::default();
     let stored = Bytes::from(vec![b'x'; MADE]);
     let pieces = |own_bytes| {
@@ -65,109 +82,231 @@ fn only_what_is_made_for_one_reader_counts() {
         (Body::Stream(Box::pin(futures_util::stream::pending())), 0),
     ] {
         let shape = format!("{body:?}");
-        let response = outgoing.hold(Response::new(body), "jane", true).unwrap();
-        assert_eq!(outgoing.0.held(), expect, "{shape}");
+        let answer = async { outgoing.reader("jane").answer(Response::new(body), true).unwrap() };
+        let response = connected(answer).await;
+        assert_eq!(outgoing.held(), expect, "{shape}");
         drop(response);
-        assert_eq!(outgoing.0.held(), 0, "{shape}");
+        assert_eq!(outgoing.held(), 0, "{shape}");
     }
-}
-
-/// A list larger than everything is served to whoever comes first.
-#[test]
-fn an_answer_may_be_larger_than_the_bound() {
-    let outgoing = Outgoing(Budget::within(10));
-    let response = outgoing.hold(made(), "jane", true).unwrap();
-    assert!(outgoing.hold(made(), "jane", true).is_err());
-    drop(response);
-    assert!(outgoing.hold(made(), "jane", true).is_ok());
+    // A caller in this process has taken it already.
+    let _response = outgoing.reader("jane").answer(made(MADE), true).unwrap();
+    assert_eq!(outgoing.held(), 0);
 }
 
 /// Parts of the bytes may lie in queues when the body itself is gone.
-#[test]
-fn bytes_are_held_until_the_last_of_them_is_sent() {
+#[tokio::test]
+async fn bytes_are_held_until_the_last_of_them_is_sent() {
     let outgoing = Outgoing::default();
-    let Body::Whole(Some(bytes)) = outgoing.hold(made(), "jane", true).unwrap().into_body() else { panic!() };
-    let queued = bytes.slice(MADE - 1..);
-    drop(bytes);
-    assert_eq!(outgoing.0.held(), MADE);
-    drop(queued);
-    assert_eq!(outgoing.0.held(), 0);
+    let reader = connected(async { outgoing.reader("jane") }).await;
+    let answer = reader.answer(made(MADE), true).unwrap().into_body();
+    let Body::Whole(Some(answer)) = answer else { panic!("{answer:?}") };
+    for bytes in [answer, reader.made(vec![b'x'; MADE])] {
+        let queued = bytes.slice(MADE - 1..);
+        drop(bytes);
+        assert_eq!(outgoing.held(), MADE);
+        drop(queued);
+        assert_eq!(outgoing.held(), 0);
+    }
 }
 
+/// A path is a user and the shape of the answer.
 struct Maker(Outgoing);
 
+impl Maker {
+    fn answer(&self, user: &str, shape: &str) -> Result<Response<Body>, Status> {
+        let reader = self.0.reader(user);
+        match shape {
+            "read" => reader.answer(made(MADE), true),
+            "huge" => reader.answer(made(200 * MADE), true),
+            "small" => reader.answer(made(MADE / 10), false),
+            "watch" => {
+                let chunks = futures_util::stream::repeat_with(move || reader.made(vec![b'x'; 3 * MADE]));
+                Ok(Response::new(Body::Stream(Box::pin(chunks))))
+            }
+            "list" => {
+                let chunks = std::iter::repeat_with(move || reader.made(vec![b'x'; CHUNK_BYTES]));
+                Ok(Response::new(Body::Pieces { pieces: Box::new(chunks), remaining: u64::MAX, own_bytes: 0 }))
+            }
+            shape => panic!("{shape}"),
+        }
+    }
+}
+
 impl Handler for Maker {
-    fn handle(self: Arc<Self>, _: Request<RequestBody>, _: Arc<Peer>) -> Answer {
-        let answer = self.0.check("jane").and_then(|()| self.0.hold(made(), "jane", true));
-        let response = answer.unwrap_or_else(|status| verbs::refusal(&status, Format::Json));
+    fn handle(self: Arc<Self>, request: Request<RequestBody>, _: Arc<Peer>) -> Answer {
+        let (user, shape) = request.uri().path()[1..].split_once('/').unwrap();
+        let response = self.answer(user, shape).unwrap_or_else(|status| verbs::refusal(&status, Format::Json));
         Box::pin(std::future::ready(response))
     }
 }
 
-async fn served(patience: Duration) -> (Arc<Maker>, SocketAddr, loopback::Client, DropGuard) {
-    let (tls, client) = loopback::tls("h2");
+struct Served {
+    maker: Arc<Maker>,
+    address: SocketAddr,
+    client: loopback::Client,
+    _stop: DropGuard,
+}
+
+/// A client that opens the window of no stream.
+struct Asking {
+    requests: h2::client::SendRequest<Bytes>,
+    connection: JoinHandle<Result<(), h2::Error>>,
+    bodies: Vec<RecvStream>,
+    refused: usize,
+}
+
+async fn served(protocol: &str, patience: Duration) -> Served {
+    let (tls, client) = loopback::tls(protocol);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let maker = Arc::new(Maker(Outgoing(Budget::within(8 * MADE))));
+    let maker = Arc::new(Maker(Outgoing::within(BOUND)));
     tokio::spawn(serve(listener, tls, maker.clone(), patience, stop.clone()));
-    (maker, address, client, stop.drop_guard())
+    Served { maker, address, client, _stop: stop.drop_guard() }
 }
 
-/// Asks over one connection, and opens the window of no stream.
-async fn ask(address: SocketAddr, client: &loopback::Client, count: usize) -> (JoinHandle<()>, Vec<RecvStream>, usize) {
-    let stream = client.connect(TcpStream::connect(address).await.unwrap()).await;
-    let builder = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream);
-    let (mut requests, connection) = builder.await.unwrap();
-    let connection = tokio::spawn(async {
-        let _ = connection.await;
-    });
-    let (mut bodies, mut refused) = (Vec::new(), 0);
-    for _ in 0..count {
-        requests = requests.ready().await.unwrap();
-        let request = Request::get("https://localhost/").body(()).unwrap();
-        let response = requests.send_request(request, true).unwrap().0.await.unwrap();
-        match response.status() {
-            StatusCode::OK => bodies.push(response.into_body()),
-            status => {
-                assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
-                refused += 1;
+impl Served {
+    async fn connect(&self) -> Asking {
+        let stream = self.client.connect(TcpStream::connect(self.address).await.unwrap()).await;
+        let builder = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream);
+        let (requests, connection) = builder.await.unwrap();
+        Asking { requests, connection: tokio::spawn(connection), bodies: Vec::new(), refused: 0 }
+    }
+
+    fn held(&self) -> usize {
+        self.maker.0.held()
+    }
+
+    async fn comes_to_hold(&self, is_enough: impl Fn(usize) -> bool) {
+        let comes = async {
+            while !is_enough(self.held()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, comes).await.unwrap_or_else(|_| panic!("{} are held", self.held()));
+    }
+}
+
+impl Asking {
+    async fn ask(&mut self, path: &str, count: usize) {
+        for _ in 0..count {
+            let mut requests = self.requests.clone().ready().await.unwrap();
+            let request = Request::get(format!("https://localhost/{path}")).body(()).unwrap();
+            let response = requests.send_request(request, true).unwrap().0.await.unwrap();
+            match response.status() {
+                StatusCode::OK => self.bodies.push(response.into_body()),
+                status => {
+                    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+                    self.refused += 1;
+                }
             }
         }
     }
-    (connection, bodies, refused)
-}
 
-async fn all_is_given_back(maker: &Maker) {
-    let given_back = async {
-        while maker.0.0.held() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), given_back).await.unwrap();
+    /// Waits for the ends of so many streams; which these are, in order.
+    async fn resets(&mut self, count: usize) -> Vec<usize> {
+        let ends: FuturesUnordered<_> = self.bodies.iter_mut().enumerate().map(|(at, body)| async move {
+            let end = body.data().await;
+            assert!(end.unwrap().unwrap_err().is_reset());
+            at
+        }).collect();
+        let mut first: Vec<usize> = timeout(LONG, ends.take(count).collect()).await.unwrap();
+        first.sort_unstable();
+        first
+    }
 }
 
 #[tokio::test]
-async fn readers_that_never_read_hold_no_more_than_the_bound() {
-    let (maker, address, client, _stop) = served(Duration::from_secs(3600)).await;
-    let (mut connections, mut served, mut refused) = (Vec::new(), 0, 0);
+async fn one_user_who_never_reads_holds_no_more_than_the_bound() {
+    let served = served("h2", PATIENCE).await;
+    let mut connections = Vec::new();
     for _ in 0..3 {
-        let (connection, bodies, not_served) = ask(address, &client, 10).await;
-        (served, refused) = (served + bodies.len(), refused + not_served);
-        connections.push((connection, bodies));
-        assert_eq!(maker.0.0.held(), 4 * MADE);
+        let mut jane = served.connect().await;
+        jane.ask("jane/read", 10).await;
+        assert_eq!(served.held(), 6 * MADE);
+        connections.push(jane);
     }
-    assert_eq!((served, refused), (4, 26));
-    for (connection, _) in connections {
-        connection.abort();
+    assert_eq!(connections.iter().map(|jane| jane.refused).collect::<Vec<_>>(), [4, 10, 10]);
+    for jane in connections {
+        jane.connection.abort();
     }
-    all_is_given_back(&maker).await;
+    served.comes_to_hold(|held| held == 0).await;
+}
+
+#[tokio::test]
+async fn whoever_came_first_makes_room() {
+    let served = served("h2", PATIENCE).await;
+    let (mut jane, mut joe) = (served.connect().await, served.connect().await);
+    jane.ask("jane/read", 4).await;
+    joe.ask("joe/read", 2).await;
+    let mut newcomer = served.connect().await;
+    newcomer.ask("newcomer/read", 2).await;
+    assert_eq!(jane.resets(2).await, [0, 1]);
+    // All hold the same now, and each his own.
+    newcomer.ask("newcomer/read", 1).await;
+    assert_eq!((newcomer.refused, newcomer.bodies.len()), (1, 2));
+    assert_eq!(served.held(), 6 * MADE);
+    assert!(!jane.connection.is_finished());
+}
+
+#[tokio::test]
+async fn watches_that_are_not_read_are_ended() {
+    let served = served("h2", PATIENCE).await;
+    let mut jane = served.connect().await;
+    for count in 0..10 {
+        jane.ask("jane/watch", 1).await;
+        served.comes_to_hold(|held| held >= 3 * MADE * (count + 1).min(2)).await;
+        assert!(served.held() <= 2 * BOUND, "{}", served.held());
+    }
+    assert_eq!(jane.resets(4).await, [0, 1, 2, 3]);
+}
+
+/// Chunks are counted without a name first.
+#[tokio::test]
+async fn chunks_that_are_not_read_are_bounded() {
+    let served = served("h2", PATIENCE).await;
+    let mut jane = served.connect().await;
+    jane.ask("jane/list", 60).await;
+    assert!(served.held() <= 2 * BOUND, "{}", served.held());
+    jane.resets(30).await;
+}
+
+/// They leave with the ends of their streams, so that their connection is all that can be ended.
+#[tokio::test]
+async fn small_answers_that_are_not_read_cost_their_connection() {
+    let served = served("h2", PATIENCE).await;
+    let (mut jane, mut joe) = (served.connect().await, served.connect().await);
+    jane.ask("jane/small", 80).await;
+    served.comes_to_hold(|held| held == BOUND).await;
+    joe.ask("joe/read", 1).await;
+    let _ = timeout(LONG, jane.connection).await.unwrap().unwrap();
+    assert_eq!(joe.bodies.len(), 1);
+    served.comes_to_hold(|held| held == MADE).await;
+}
+
+#[tokio::test]
+async fn over_http_1_a_connection_is_closed() {
+    let served = served("http/1.1", PATIENCE).await;
+    let ask = async |path: &'static str| {
+        let stream = served.client.connect(TcpStream::connect(served.address).await.unwrap()).await;
+        let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
+        requests.send_request(request).await.unwrap()
+    };
+    let huge = ask("/jane/huge").await;
+    served.comes_to_hold(|held| held == 200 * MADE).await;
+    let read = ask("/joe/read").await;
+    assert_eq!(read.into_body().collect().await.unwrap().to_bytes().len(), MADE);
+    assert!(timeout(LONG, huge.into_body().collect()).await.unwrap().is_err());
+    served.comes_to_hold(|held| held == 0).await;
 }
 
 #[tokio::test]
 async fn a_reader_that_stalls_gives_back_what_it_held() {
-    let (maker, address, client, _stop) = served(Duration::from_millis(300)).await;
-    let (_connection, mut bodies, _) = ask(address, &client, 1).await;
-    assert!(bodies[0].data().await.unwrap().is_err());
-    all_is_given_back(&maker).await;
+    let served = served("h2", Duration::from_millis(300)).await;
+    let mut jane = served.connect().await;
+    jane.ask("jane/read", 1).await;
+    jane.resets(1).await;
+    served.comes_to_hold(|held| held == 0).await;
 }

@@ -12,7 +12,8 @@ fn stored(resource: &Resource, name: &str, data: usize) -> Arc<Entry> {
 }
 
 fn view(resource: &Arc<Resource>) -> View {
-    View::new(Arc::clone(resource), Accepted { format: Format::Json, shape: Shape::Object }, Include::None, 0)
+    let accepted = Accepted { format: Format::Json, shape: Shape::Object };
+    View::new(Arc::clone(resource), accepted, Include::None, 0, Reader::nobody())
 }
 
 /// Whether the bytes are not a copy.

@@ -1,0 +1,313 @@
+//! Who holds how much of what was made and not sent yet, and who is to give something back when no more fits. Ends
+//! nothing itself: it names what is to be ended.
+//!
+//! It is not the newcomer who pays but the user who holds most, with what has waited longest. Only where the newcomer is
+//! that user is he refused.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// What was taken from so lately is not ended for what is small. Past twice the bound that is no excuse.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What can tell when something of it was taken last.
+pub trait Taken {
+    fn last_taken(&self) -> Instant;
+}
+
+/// The account of all users. Everything costs the logarithm of what there is; what moves a claim back in its user's row
+/// is that the reader took a piece of it.
+#[derive(Debug)]
+pub struct Ledger<S> {
+    bound: usize,
+    held: usize,
+    next: u64,
+    users: HashMap<Arc<str>, Holder<S>>,
+    by_bytes: BTreeSet<(usize, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct Holder<S> {
+    bytes: usize,
+    claims: HashMap<u64, Entry<S>>,
+    /// By when something was taken last, as far as that was looked at.
+    by_age: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    bytes: usize,
+    since: Instant,
+    stream: S,
+}
+
+/// Whether a claim may be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The reader can come back for it.
+    Refusable,
+    /// It is small, or tells what has been done already.
+    Granted,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// A claim that has been entered, and whose streams are to be ended for it.
+#[derive(Debug)]
+pub struct Entered<S> {
+    pub number: u64,
+    pub ending: Vec<S>,
+}
+
+impl<S: Taken> Ledger<S> {
+    pub fn within(bound: usize) -> Self {
+        Self { bound, held: 0, next: 0, users: HashMap::new(), by_bytes: BTreeSet::new() }
+    }
+
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether so much is left, without anybody's paying for it.
+    pub fn has_left(&self, bytes: usize) -> bool {
+        self.held + bytes <= self.bound
+    }
+
+    /// Whether a claim of the user that is as large as this would be refused.
+    pub fn would_refuse(&self, user: &str, bytes: usize) -> bool {
+        !self.has_left(bytes) && self.held >= self.bound / 2 && !self.is_topped(user, bytes)
+    }
+
+    /// Enters a claim. What is past the bound afterwards is paid for by the claims to come: an answer may be larger than
+    /// everything, as long as less than half is held.
+    pub fn enter(
+        &mut self,
+        user: &Arc<str>,
+        bytes: usize,
+        need: Need,
+        stream: S,
+        now: Instant,
+    ) -> Result<Entered<S>, Refused> {
+        if need == Need::Refusable && self.would_refuse(user, bytes) {
+            return Err(Refused);
+        }
+        let mut ending = Vec::new();
+        while !self.has_left(bytes) {
+            let payer = match self.most_of_others(user) {
+                Some((_, name)) if self.is_topped(user, bytes) => Arc::clone(name),
+                // What was done for him already is told at the cost of what he leaves lying.
+                _ if need == Need::Granted => Arc::clone(user),
+                _ => break,
+            };
+            let is_spared = need == Need::Granted && self.held <= 2 * self.bound;
+            let until = if is_spared { now.checked_sub(GRACE) } else { Some(now) };
+            let Some(stream) = until.and_then(|until| self.take_idle(&payer, until)) else { break };
+            ending.push(stream);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.held += bytes;
+        self.change(user, |holder| {
+            holder.bytes += bytes;
+            holder.by_age.insert((now, number));
+            holder.claims.insert(number, Entry { bytes, since: now, stream });
+        });
+        Ok(Entered { number, ending })
+    }
+
+    /// Gives back a claim; one that was ended has been given back.
+    pub fn leave(&mut self, user: &Arc<str>, number: u64) -> Option<S> {
+        let is_known = self.users.get(user).is_some_and(|holder| holder.claims.contains_key(&number));
+        if is_known { self.remove(user, number) } else { None }
+    }
+
+    fn most_of_others(&self, user: &str) -> Option<&(usize, Arc<str>)> {
+        self.by_bytes.iter().rev().find(|(_, name)| **name != *user)
+    }
+
+    /// Whether somebody else holds more than the user will.
+    fn is_topped(&self, user: &str, bytes: usize) -> bool {
+        let own = self.users.get(user).map_or(0, |holder| holder.bytes) + bytes;
+        self.most_of_others(user).is_some_and(|(most, _)| *most > own)
+    }
+
+    /// Takes out what of a user has waited longest, if not since a later time than `until`.
+    fn take_idle(&mut self, user: &Arc<str>, until: Instant) -> Option<S> {
+        let holder = self.users.get_mut(user)?;
+        loop {
+            let &(since, number) = holder.by_age.first()?;
+            let entry = holder.claims.get_mut(&number)?;
+            let last = entry.stream.last_taken();
+            if last <= since {
+                return if since > until { None } else { self.remove(user, number) };
+            }
+            // Each piece that is taken can cause one turn of this.
+            entry.since = last;
+            holder.by_age.pop_first();
+            holder.by_age.insert((last, number));
+        }
+    }
+
+    fn remove(&mut self, user: &Arc<str>, number: u64) -> Option<S> {
+        let mut removed = None;
+        self.change(user, |holder| {
+            let Some(entry) = holder.claims.remove(&number) else { return };
+            holder.by_age.remove(&(entry.since, number));
+            holder.bytes -= entry.bytes;
+            removed = Some(entry);
+        });
+        let entry = removed?;
+        self.held -= entry.bytes;
+        Some(entry.stream)
+    }
+
+    /// Changes what a user holds, and his place among all. Who holds nothing is forgotten.
+    fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut Holder<S>)) {
+        let empty = || Holder { bytes: 0, claims: HashMap::new(), by_age: BTreeSet::new() };
+        let holder = self.users.entry(Arc::clone(user)).or_insert_with(empty);
+        let before = holder.bytes;
+        change(holder);
+        let (after, is_empty) = (holder.bytes, holder.claims.is_empty());
+        self.by_bytes.remove(&(before, Arc::clone(user)));
+        if is_empty {
+            self.users.remove(user);
+        } else {
+            self.by_bytes.insert((after, Arc::clone(user)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use super::*;
+
+    /// A stream's name, and when something of it was taken.
+    #[derive(Debug, Clone)]
+    struct Stream(u32, Rc<Cell<Instant>>);
+
+    impl Taken for Stream {
+        fn last_taken(&self) -> Instant {
+            self.1.get()
+        }
+    }
+
+    struct Trial {
+        ledger: Ledger<Stream>,
+        start: Instant,
+        seconds: u64,
+        streams: Vec<Stream>,
+    }
+
+    impl Trial {
+        fn new(bound: usize) -> Self {
+            Self { ledger: Ledger::within(bound), start: Instant::now(), seconds: 0, streams: Vec::new() }
+        }
+
+        fn now(&self) -> Instant {
+            self.start + Duration::from_secs(self.seconds)
+        }
+
+        /// A claim a second after all before; the numbers of the streams to be ended.
+        fn enter(&mut self, user: &str, bytes: usize, need: Need) -> Result<Vec<u32>, Refused> {
+            self.seconds += 1;
+            let stream = Stream(self.streams.len() as u32, Rc::new(Cell::new(self.start)));
+            self.streams.push(stream.clone());
+            let entered = self.ledger.enter(&user.into(), bytes, need, stream, self.now())?;
+            Ok(entered.ending.iter().map(|stream| stream.0).collect())
+        }
+    }
+
+    #[test]
+    fn who_holds_most_pays() {
+        use Need::{Granted, Refusable};
+        let mut trial = Trial::new(100);
+        // user, bytes, need, and which claims, counted from 0, are ended for it
+        for (number, (user, bytes, need, expect)) in [
+            ("a", 30, Refusable, Ok(vec![])),
+            ("b", 20, Refusable, Ok(vec![])),
+            ("a", 30, Refusable, Ok(vec![])),
+            // Not the newcomer pays, nor who came last.
+            ("b", 30, Refusable, Ok(vec![0])),
+            // Who holds most is refused, also where the claim makes him that.
+            ("b", 30, Refusable, Err(Refused)),
+            ("c", 60, Refusable, Err(Refused)),
+            // A small answer, or one to what is done, costs what its own user left lying.
+            ("b", 40, Granted, Ok(vec![1])),
+            ("c", 1, Granted, Ok(vec![3])),
+            // Not more than it has to, and as often as it has to.
+            ("c", 29, Refusable, Ok(vec![])),
+            ("d", 30, Refusable, Ok(vec![6])),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(trial.enter(user, bytes, need), expect, "{number}");
+            assert!(trial.ledger.held() <= 100, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_from_goes_last() {
+        let mut trial = Trial::new(100);
+        for _ in 0..4 {
+            assert_eq!(trial.enter("a", 25, Need::Refusable), Ok(vec![]));
+        }
+        for taken in [0, 1] {
+            trial.seconds += 1;
+            trial.streams[taken].1.set(trial.now());
+        }
+        for ended in [2, 3, 0] {
+            let newcomer = format!("before {ended}");
+            assert_eq!(trial.enter(&newcomer, 24, Need::Refusable), Ok(vec![ended]));
+        }
+    }
+
+    #[test]
+    fn what_is_small_ends_nothing_that_moves() {
+        let mut trial = Trial::new(100);
+        assert_eq!(trial.enter("a", 60, Need::Refusable), Ok(vec![]));
+        assert_eq!(trial.enter("a", 40, Need::Refusable), Ok(vec![]));
+        let next = trial.now() + Duration::from_secs(1);
+        for stream in &trial.streams {
+            stream.1.set(next);
+        }
+        assert_eq!(trial.enter("b", 10, Need::Granted), Ok(vec![]));
+        assert_eq!(trial.ledger.held(), 110);
+        // It does not move any more.
+        assert_eq!(trial.enter("b", 1, Need::Granted), Ok(vec![0]));
+        // Past twice the bound all that counts is the bound.
+        assert_eq!(trial.enter("b", 160, Need::Granted), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn an_answer_may_be_larger_than_everything() {
+        let mut trial = Trial::new(100);
+        assert_eq!(trial.enter("a", 40, Need::Refusable), Ok(vec![]));
+        assert_eq!(trial.enter("b", 300, Need::Refusable), Ok(vec![]));
+        assert_eq!(trial.enter("c", 300, Need::Refusable), Err(Refused));
+        assert_eq!(trial.enter("c", 30, Need::Refusable), Ok(vec![1]));
+    }
+
+    #[test]
+    fn all_is_given_back() {
+        let mut trial = Trial::new(100);
+        let (a, b) = (Arc::from("a"), Arc::from("b"));
+        for (user, bytes) in [("a", 70), ("a", 20), ("b", 30)] {
+            trial.enter(user, bytes, Need::Refusable).unwrap();
+        }
+        // The first was ended already, and nothing is given back twice.
+        for (user, number) in [(&a, 0), (&a, 1), (&a, 1), (&b, 2), (&b, 1)] {
+            trial.ledger.leave(user, number);
+        }
+        let Ledger { held, users, by_bytes, .. } = &trial.ledger;
+        assert!(*held == 0 && users.is_empty() && by_bytes.is_empty(), "{:?}", trial.ledger);
+    }
+}
