@@ -12,7 +12,8 @@ use testkit::{Clients, Server, transcript};
 const BINARY: &str = env!("CARGO_BIN_EXE_coracle");
 
 fn play(name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/operations").canonicalize().unwrap();
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/operations").canonicalize().unwrap();
     let path = folder.join(format!("{name}.txt"));
     if let Some(kubeconfig) = std::env::var_os("REFERENCE_KUBECONFIG") {
         return transcript::play(&path, &Clients::new(Path::new(&kubeconfig)).with_binary(Path::new(BINARY)));

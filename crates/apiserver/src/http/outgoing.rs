@@ -6,11 +6,9 @@
 //! write is never refused once it is done, and nobody waits for what another keeps. What is small is never refused.
 //! Callers in this process take at once what is made for them: nothing of it is under way.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use api::status::Status;
@@ -96,8 +94,7 @@ impl Reader {
 
     /// Refuses to begin with what may become large.
     pub fn check(&self) -> Result<(), Status> {
-        let is_refused =
-            self.stream.is_some() && self.account.ledger.lock().would_refuse(&self.user, SMALL_BYTES);
+        let is_refused = self.stream.is_some() && self.account.ledger.lock().would_refuse(&self.user, SMALL_BYTES);
         if is_refused { Err(too_many()) } else { Ok(()) }
     }
 

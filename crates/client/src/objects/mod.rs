@@ -35,7 +35,8 @@ pub use policy::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 pub use service::{EndpointSlice, Endpoints, Service};
 pub use shape::PodShape;
 pub use storage::{
-    CSIDriver, CSINode, CSIStorageCapacity, PersistentVolume, PersistentVolumeClaim, StorageClass, VolumeAttributesClass,
+    CSIDriver, CSINode, CSIStorageCapacity, PersistentVolume, PersistentVolumeClaim, StorageClass,
+    VolumeAttributesClass,
 };
 pub use workload::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetStatus};
 

@@ -11,7 +11,7 @@ use super::{
     Condition, Meta, Object,
     container::ContainerStatus,
     service::Protocol,
-    shape::{self, EphemeralVolume, PodShape, PodVolume},
+    shape::{EphemeralVolume, PodShape, PodVolume},
 };
 use crate::{Key, Kind, Shared};
 

@@ -79,9 +79,8 @@ impl Observer {
     /// Sees what happens from a revision on, which it moves along, until the server ends.
     async fn follow(&self, kind: &'static Kind, requests: &Requests, revision: &mut String) {
         let path = kind.collection("");
-        let path = format!(
-            "{path}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds=2000000000"
-        );
+        let path =
+            format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds=2000000000");
         let mut body = requests.stream_as(client::requests::Form::Object, &path).await.unwrap();
         let mut text = Vec::new();
         while let Some(Ok(frame)) = body.frame().await {

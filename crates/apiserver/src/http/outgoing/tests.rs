@@ -205,11 +205,16 @@ impl Asking {
 
     /// Waits for the ends of so many streams; which these are, in order.
     async fn resets(&mut self, count: usize) -> Vec<usize> {
-        let ends: FuturesUnordered<_> = self.bodies.iter_mut().enumerate().map(|(at, body)| async move {
-            let end = body.data().await;
-            assert!(end.unwrap().unwrap_err().is_reset());
-            at
-        }).collect();
+        let ends: FuturesUnordered<_> = self
+            .bodies
+            .iter_mut()
+            .enumerate()
+            .map(|(at, body)| async move {
+                let end = body.data().await;
+                assert!(end.unwrap().unwrap_err().is_reset());
+                at
+            })
+            .collect();
         let mut first: Vec<usize> = timeout(LONG, ends.take(count).collect()).await.unwrap();
         first.sort_unstable();
         first

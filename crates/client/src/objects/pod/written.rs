@@ -63,7 +63,7 @@ impl WrittenStatus {
             container_statuses: containers(self.container_statuses),
             phase: self.phase,
             reason: self.reason,
-            conditions: self.conditions,
+            conditions: self.conditions.into(),
             nominated_node_name: self.nominated_node_name,
             start_time: self.start_time,
             pod_ip: self.pod_ip,
