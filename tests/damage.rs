@@ -73,6 +73,27 @@ fn a_damaged_state_is_refused_with_what_can_be_done() {
         assert_eq!(is_marked, [path == &end; 3], "{said}");
         fs::rename(&moved, path).unwrap();
     }
+    let version = state.join("version");
+    fs::rename(&version, &moved).unwrap();
+    let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
+    assert!(said.contains("state/version is damaged: it says nothing") && said.contains("backup"), "{said}");
+    fs::rename(&moved, &version).unwrap();
+    let astray = journal.join(format!("{:020}.log", 99_999));
+    fs::write(&astray, "xy").unwrap();
+    let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
+    let parts = ["99999.log does not follow the segment before it", "backup", "--accept-data-loss"];
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    fs::remove_file(&astray).unwrap();
+    // A new key would make all credentials void.
+    for name in ["pki", "pki/ca.key", "pki/sa.key"] {
+        let path = server.data_dir().join(name);
+        fs::rename(&path, &moved).unwrap();
+        let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
+        let parts = [".key is missing", "restore the key", "--accept-data-loss", "every kubeconfig"];
+        assert!(parts.iter().all(|part| said.contains(part)), "{name}: {said}");
+        assert!(!path.exists(), "{name} is not made anew");
+        fs::rename(&moved, &path).unwrap();
+    }
     server.restart();
     assert_eq!(create(&http, "map-19").0, 409);
 }

@@ -89,6 +89,12 @@ pub enum StartError {
          start a new cluster", pki.display(), state.display()
     )]
     NoState { pki: PathBuf, state: PathBuf },
+    #[error(
+        "{} is missing, but {} holds the state of a cluster: restore the key from a backup, or go on with a new one by \
+         --accept-data-loss, which makes every kubeconfig, certificate or token that it signed void", key.display(),
+        state.display()
+    )]
+    NoKey { key: PathBuf, state: PathBuf },
     #[error(transparent)]
     Pki(#[from] pki::PkiError),
     #[error("{error}{remedy}", error = .0, remedy = remedy(.0))]
@@ -167,6 +173,8 @@ pub struct Server {
     pub(crate) uploads: Uploads,
     pub(crate) outgoing: Outgoing,
     pub(crate) heavy: Heavy,
+    /// What other parts of the process measure.
+    parts: parking_lot::Mutex<Vec<Measured>>,
     /// How the server was started, for who asks.
     pub(crate) flags: Vec<(&'static str, String)>,
     documents: ArcSwap<Documents>,
@@ -175,6 +183,9 @@ pub struct Server {
     renewed: tokio::sync::Notify,
     stop: CancellationToken,
 }
+
+/// Writes what a part has measured, in Prometheus' text format: whole families, and none that others write.
+pub type Measured = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// What outlives a server.
 pub struct Kept {
@@ -190,6 +201,11 @@ pub struct Running {
 }
 
 impl Server {
+    /// Tells with its own what a part of the process measures.
+    pub fn add_metrics(&self, write: Measured) {
+        self.parts.lock().push(write);
+    }
+
     /// Opens the state, writes what every cluster has, and serves.
     pub async fn start(config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, StartError> {
         let checked = config.check()?;
@@ -266,6 +282,7 @@ impl Server {
         let server = Arc::new(Server {
             audit,
             metrics: Metrics::new(engine.clock.now().as_millisecond() as f64 / 1000.0),
+            parts: Default::default(),
             flags: flags(&config),
             load: Load::default(),
             uploads: Uploads::default(),
@@ -355,6 +372,7 @@ impl Server {
             self.engine.admission.write_metrics(out);
             self.engine.authority.write_metrics(out);
             self.engine.commits.write_metrics(out);
+            self.parts.lock().iter().for_each(|write| write(out));
         })
     }
 }
@@ -461,14 +479,24 @@ fn open_store(config: &Config, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>)
     if pki.exists() && !Store::is_in(&state) {
         return Err(StartError::NoState { pki, state });
     }
-    Store::open(store::Config {
+    let store = Store::open(store::Config {
         accept_loss: config.accept_data_loss,
         history: config.history,
         clock: Arc::clone(clock),
         random: Arc::clone(random),
-        ..store::Config::new(state)
+        ..store::Config::new(state.clone())
     })
-    .map_err(StartError::Store)
+    .map_err(StartError::Store)?;
+    // Nothing is stored before there are keys.
+    let lost = Pki::KEYS.map(|name| pki.join(name)).into_iter().find(|key| store.revision() > 0 && !key.exists());
+    match lost {
+        Some(key) if !config.accept_data_loss => Err(StartError::NoKey { key, state }),
+        Some(key) => {
+            tracing::warn!(key = %key.display(), "a new key is made in the place of a lost one; what that has signed is void");
+            Ok(store)
+        }
+        None => Ok(store),
+    }
 }
 
 fn create_directory(path: &Path) -> Result<(), StartError> {

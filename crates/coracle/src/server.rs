@@ -54,7 +54,7 @@ pub struct Arguments {
     /// How much memory the past may take
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     history_bytes: usize,
-    /// Where the end of the state is lost to damage, go on with what is left of it
+    /// Where the end of the state is lost to damage, or a key of the cluster is lost, go on with what is left
     #[arg(long)]
     accept_data_loss: bool,
     #[command(flatten)]

@@ -96,12 +96,18 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, accept_loss: bool) -> Result<
         }
         bytes += unfinished.durable;
     }
+    let mut cut = 0;
     if let (Some(tail), Some(last)) = (&tail, spans.last_mut()) {
-        bytes += tail.cut()?;
+        cut = tail.cut()?;
         last.durable = tail.batches.offset;
     }
+    bytes += cut;
     disk.sync_dir(dir).context("sync", dir)?;
-    let Stop { next, segment, offset, .. } = stop;
+    let next = stop.next;
+    let (segment, offset) = match &unfinished {
+        Some(unfinished) if cut == 0 && lost == 0 => (segment_path(dir, unfinished.first), 0),
+        _ => (stop.segment, stop.offset),
+    };
     let dropped = (bytes > 0 || lost > 0).then_some(Dropped { segment, offset, bytes, lost });
     Ok(Recovered { spans, next, active: tail.map(|tail| tail.batches), marked, dropped })
 }
@@ -152,8 +158,7 @@ impl Stop {
         }
         let Some(unfinished) = unfinished else { return Ok(()) };
         if unfinished.first != self.next {
-            let what = "it does not follow the segment before it";
-            return Err(JournalError::Corrupt { segment: segment_path(dir, unfinished.first), offset: 0, what });
+            return Err(JournalError::Astray(segment_path(dir, unfinished.first)));
         }
         // It was begun after the segment before it was complete.
         match tail.and_then(|tail| tail.torn) {

@@ -91,9 +91,9 @@ impl Store {
         self.0.backend.stored_bytes()
     }
 
-    /// Whether there is a state in a directory.
+    /// Whether there is a state in a directory, or what is left of one.
     pub fn is_in(dir: &Path) -> bool {
-        dir.join(VERSION_FILE).exists()
+        [VERSION_FILE, "journal"].iter().any(|name| dir.join(name).exists())
     }
 
     /// Writes down what was volatile and lets go of the directory. Commits and watches fail from here on,

@@ -109,6 +109,9 @@ pub struct Pki {
 }
 
 impl Pki {
+    /// The files by whose loss what was signed before becomes void.
+    pub const KEYS: [&str; 2] = ["ca.key", "sa.key"];
+
     /// Reads what is in `directory` and makes what is missing, due or for other names.
     pub fn open(directory: &Path, names: &Names, now: Timestamp) -> Result<Self, PkiError> {
         let at = |path: &Path, result: std::io::Result<()>| {

@@ -124,6 +124,9 @@ fn holds_known_state(disk: &dyn Disk, dir: &Path, journal_dir: &Path) -> Result<
     let ours = |name: &String| ["lock", VERSION_FILE, "journal"].contains(&name.as_str());
     let unused = disk.list(dir).map_err(io_error("list", dir))?.iter().all(ours);
     if !(torn && unused && journal::is_unused(disk, journal_dir)?) {
+        if found.is_empty() {
+            return Err(OpenError::Damaged { path, what: "it says nothing, though the directory is in use" });
+        }
         return Err(OpenError::Version { dir: dir.to_owned(), found: String::from_utf8_lossy(&found).into_owned() });
     }
     Ok(false)

@@ -450,7 +450,7 @@ async fn directories_in_use_foreign_or_damaged_are_refused() {
     std::fs::write(dir.path().join("version"), "coracle state 999\n").unwrap();
     assert!(matches!(Store::open(Config::new(dir.path())), Err(OpenError::Version { .. })));
     std::fs::remove_file(dir.path().join("version")).unwrap();
-    assert!(matches!(Store::open(Config::new(dir.path())), Err(OpenError::Version { .. })));
+    assert!(matches!(Store::open(Config::new(dir.path())), Err(OpenError::Damaged { .. })));
 
     let disk = SimulatedDisk::new(1);
     let store = Store::open(small(&disk)).unwrap();
