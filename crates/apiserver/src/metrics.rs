@@ -1,7 +1,6 @@
 //! What is measured, under upstream's names, in Prometheus' text format. Filling it costs a request some atomic
 //! additions; what can be counted when it is asked for is counted then.
 
-pub mod histogram;
 pub mod labelled;
 mod process;
 pub mod requests;
@@ -11,6 +10,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
+
+pub use stdx::histogram;
 
 use histogram::Histogram;
 use labelled::Labelled;

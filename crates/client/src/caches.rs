@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
-    Cache, Change, Key, Kind, Requests,
+    Cache, Change, Key, Kind, Queues, Requests,
     cache::Subscription,
     objects::{self, Meta, Object},
     reading::{self, Read},
@@ -21,6 +21,8 @@ macro_rules! kinds {
         #[derive(Clone, Default)]
         pub struct Caches {
             $(pub $field: Arc<Cache<objects::$view>>,)*
+            /// Where the parts of this process open their work queues.
+            pub queues: Queues,
         }
 
         /// A kind that is kept.

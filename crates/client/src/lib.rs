@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod caches;
+pub mod calls;
 mod connect;
 pub mod key;
 pub mod kind;
@@ -17,9 +18,10 @@ pub mod shared;
 
 pub use cache::{Cache, Change};
 pub use caches::Caches;
+pub use calls::Calls;
 pub use connect::{ClientError, in_process, remote};
 pub use key::Key;
 pub use kind::Kind;
-pub use queue::WorkQueue;
+pub use queue::{Queues, WorkQueue};
 pub use requests::{ApiError, Requests};
 pub use shared::Shared;

@@ -1,15 +1,21 @@
-//! What to look at next: each key once, never two at a time, later again after a failure.
+//! What to look at next: each key once, never two at a time, later again after a failure. What a queue tells of itself
+//! is in `measures`.
+
+mod measures;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+pub use measures::Queues;
+
+use measures::{Measured, Measures, Now};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -28,13 +34,15 @@ pub struct WorkQueue<K> {
 struct Shared<K> {
     state: Mutex<State<K>>,
     news: Notify,
+    measures: Measures,
 }
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// In `ready`, or to go there once it is no longer worked on.
-    waiting: BTreeSet<K>,
-    working: BTreeSet<K>,
+    /// In `ready`, or to go there once it is no longer worked on; with since when.
+    waiting: BTreeMap<K, Instant>,
+    /// With since when.
+    working: BTreeMap<K, Instant>,
     later: BinaryHeap<Reverse<(Instant, K)>>,
     /// When a key is due that is in `later`; entries of the heap that differ are stale.
     due: BTreeMap<K, Instant>,
@@ -51,24 +59,26 @@ impl<K: Ord + Clone> Default for WorkQueue<K> {
     fn default() -> Self {
         let state = State {
             ready: VecDeque::new(),
-            waiting: BTreeSet::new(),
-            working: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            working: BTreeMap::new(),
             later: BinaryHeap::new(),
             due: BTreeMap::new(),
             failures: BTreeMap::new(),
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new() }) }
+        let measures = Measures::default();
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), measures }) }
     }
 }
 
 impl<K: Ord + Clone> WorkQueue<K> {
     pub fn add(&self, key: K) {
-        self.shared.state.lock().add(key);
+        self.shared.add(&mut self.shared.state.lock(), key, Instant::now());
         self.shared.news.notify_one();
     }
 
     /// Adds the key after a while. An earlier time that is already set stays.
     pub fn add_after(&self, key: K, wait: Duration) {
+        self.shared.measures.retried();
         self.shared.state.lock().add_at(key, Instant::now() + wait);
         self.shared.news.notify_one();
     }
@@ -79,8 +89,12 @@ impl<K: Ord + Clone> WorkQueue<K> {
             let told = self.shared.news.notified();
             let due = {
                 let mut state = self.shared.state.lock();
-                state.ripen(Instant::now());
-                if let Some(key) = state.take() {
+                let now = Instant::now();
+                while let Some(key) = state.ripe(now) {
+                    self.shared.add(&mut state, key, now);
+                }
+                if let Some((key, since)) = state.take(now) {
+                    self.shared.measures.taken(now - since);
                     // Others may wait for what is left.
                     if !state.ready.is_empty() {
                         self.shared.news.notify_one();
@@ -103,8 +117,10 @@ impl<K: Ord + Clone> WorkQueue<K> {
     /// The key's work is over; what was added meanwhile is up next.
     pub fn done(&self, key: &K) {
         let mut state = self.shared.state.lock();
-        state.working.remove(key);
-        if state.waiting.contains(key) {
+        if let Some(since) = state.working.remove(key) {
+            self.shared.measures.done(since.elapsed());
+        }
+        if state.waiting.contains_key(key) {
             state.ready.push_back(key.clone());
             self.shared.news.notify_one();
         }
@@ -121,6 +137,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
         let failures = state.failures.entry(key.clone()).or_default();
         let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(30)).min(LONGEST_RETRY);
         *failures += 1;
+        self.shared.measures.retried();
         state.add_at(key, Instant::now() + wait);
         self.shared.news.notify_one();
         wait
@@ -133,9 +150,31 @@ impl<K: Ord + Clone> WorkQueue<K> {
     }
 }
 
+impl<K: Ord + Clone> Shared<K> {
+    fn add(&self, state: &mut State<K>, key: K, now: Instant) {
+        if !state.waiting.contains_key(&key) {
+            self.measures.added();
+            state.add(key, now);
+        }
+    }
+}
+
+impl<K: Send> Measured for Shared<K> {
+    fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    fn now(&self) -> Now {
+        let state = self.state.lock();
+        Now { depth: state.ready.len(), working: state.working.values().map(Instant::elapsed).collect() }
+    }
+}
+
 impl<K: Ord + Clone> State<K> {
-    fn add(&mut self, key: K) {
-        if self.waiting.insert(key.clone()) && !self.working.contains(&key) {
+    /// A key that is not waiting yet.
+    fn add(&mut self, key: K, now: Instant) {
+        self.waiting.insert(key.clone(), now);
+        if !self.working.contains_key(&key) {
             self.ready.push_back(key);
         }
     }
@@ -148,24 +187,23 @@ impl<K: Ord + Clone> State<K> {
         self.later.push(Reverse((due, key)));
     }
 
-    /// Moves what is due to what is ready.
-    fn ripen(&mut self, now: Instant) {
-        while let Some(Reverse((due, _))) = self.later.peek() {
-            if *due > now {
-                return;
-            }
-            let Some(Reverse((due, key))) = self.later.pop() else { return };
+    /// A key that is due.
+    fn ripe(&mut self, now: Instant) -> Option<K> {
+        while self.later.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            let Reverse((due, key)) = self.later.pop()?;
             if self.due.get(&key) == Some(&due) {
                 self.due.remove(&key);
-                self.add(key);
+                return Some(key);
             }
         }
+        None
     }
 
-    fn take(&mut self) -> Option<K> {
+    /// The next key, and since when it waits.
+    fn take(&mut self, now: Instant) -> Option<(K, Instant)> {
         let key = self.ready.pop_front()?;
-        self.waiting.remove(&key);
-        self.working.insert(key.clone());
-        Some(key)
+        let since = self.waiting.remove(&key).unwrap_or(now);
+        self.working.insert(key.clone(), now);
+        Some((key, since))
     }
 }

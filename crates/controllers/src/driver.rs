@@ -132,7 +132,7 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     let news = Arc::new(Notify::new());
     let subscriptions: Vec<AnySubscription> =
         topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
-    let queue = WorkQueue::default();
+    let queue = shell.caches.queues.open(&queue_name(controller.name()));
     let mut tasks = JoinSet::new();
     let worker = Worker {
         controller: Arc::clone(&controller),
@@ -158,6 +158,11 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
         () = outlive(tasks) => {}
         () = telling => {}
     }
+}
+
+/// As upstream calls the queue: without the word, with its own separator.
+fn queue_name(controller: &str) -> String {
+    controller.trim_end_matches("-controller").replace('-', "_")
 }
 
 /// One of a controller's workers.

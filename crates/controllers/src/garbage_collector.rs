@@ -81,8 +81,8 @@ struct Collector {
 pub async fn run(shell: Shell) {
     let collector = Arc::new(Collector {
         graph: Mutex::default(),
-        objects: WorkQueue::default(),
-        owners: WorkQueue::default(),
+        objects: shell.caches.queues.open("garbage_collector_attempt_to_delete"),
+        owners: shell.caches.queues.open("garbage_collector_owners"),
         unknown: Mutex::default(),
         resources: watch::Sender::new(Resources::default()),
         requests: shell.requests.clone(),

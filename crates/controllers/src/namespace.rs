@@ -44,7 +44,7 @@ pub async fn run(shell: Shell) {
     let news = Arc::new(Notify::new());
     let subscriptions: Vec<AnySubscription> =
         topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
-    let queue = WorkQueue::default();
+    let queue = shell.caches.queues.open("namespace");
     let mut tasks = JoinSet::new();
     for _ in 0..WORKERS {
         tasks.spawn(work(shell.clone(), queue.clone()));

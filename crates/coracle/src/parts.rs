@@ -7,7 +7,7 @@ use apiserver::{
     server::Running,
 };
 use clap::{Args, ValueEnum};
-use client::{Caches, Requests, caches::Topic};
+use client::{Caches, Calls, Requests, caches::Topic};
 use controllers::{Setting, driver::outlive, node_ranges::Range};
 use stdx::{Clock, Random};
 use tokio::task::JoinSet;
@@ -65,9 +65,16 @@ fn start_control(
     if [Part::Controllers, Part::Scheduler].iter().all(|part| without.contains(part)) {
         return JoinSet::new();
     }
-    let as_user = |user: User| -> kube::Client { client::in_process(running.in_process(user)) };
+    let calls = Calls::default();
+    let as_user = |user: User| -> kube::Client { client::in_process(calls.counted(running.in_process(user))) };
     let connect = |account: &str| as_user(User::controller(account));
     let (caches, mut tasks) = Caches::start(&Requests::new(connect("coracle"), "coracle"), Topic::ALL);
+    let queues = caches.queues.clone();
+    let (calls, host) = (calls.clone(), running.address.to_string());
+    running.server.add_metrics(Box::new(move |out| {
+        queues.write_metrics(out);
+        calls.write_metrics(out, &host);
+    }));
     if !without.contains(&Part::Controllers) {
         let setting = Setting {
             clock: Arc::clone(given.0),

@@ -69,3 +69,39 @@ async fn every_waiting_worker_gets_a_key() {
     got.sort_unstable();
     assert_eq!(got, ["a", "b", "c"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_tells_what_waits_and_what_is_worked_on() {
+    let queues = Queues::default();
+    let _forgotten: WorkQueue<u8> = queues.open("job");
+    let queue = queues.open("job");
+    let _other: WorkQueue<u8> = queues.open("cronjob");
+    for key in ["a", "b", "a"] {
+        queue.add(key);
+    }
+    tokio::time::advance(Duration::from_millis(500)).await;
+    let key = queue.next().await;
+    let told = |expect: &[(&str, f64)]| {
+        let mut text = String::new();
+        queues.write_metrics(&mut text);
+        for (name, value) in expect {
+            let series = format!("workqueue_{name}{{name=\"job\"");
+            let line = text.lines().find_map(|line| line.strip_prefix(&*series));
+            let line = line.unwrap_or_else(|| panic!("no {series}\n{text}"));
+            assert_eq!(line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap(), *value, "{name}");
+        }
+        assert!(text.contains("workqueue_depth{name=\"cronjob\"} 0"), "{text}");
+    };
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let running = [("unfinished_work_seconds", 2.0), ("longest_running_processor_seconds", 2.0)];
+    told(&running);
+    told(&[("depth", 1.0), ("adds_total", 2.0), ("retries_total", 0.0), ("queue_duration_seconds_sum", 0.5)]);
+    told(&[("work_duration_seconds_count", 0.0)]);
+    queue.retry(key);
+    queue.done(&key);
+    told(&running.map(|(name, _)| (name, 0.0)));
+    told(&[("retries_total", 1.0), ("work_duration_seconds_sum", 2.0), ("work_duration_seconds_count", 1.0)]);
+    assert_eq!(queue.next().await, "b");
+    assert_eq!(queue.next().await, key);
+    told(&[("depth", 0.0), ("adds_total", 3.0), ("queue_duration_seconds_count", 3.0)]);
+}
