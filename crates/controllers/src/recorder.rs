@@ -1,37 +1,40 @@
-//! Events as users read them in `kubectl describe`: core/v1, repeated ones counted, floods held back.
+//! Events as users read them in `kubectl describe`: core/v1, repeated ones counted, similar ones combined, floods held back.
 //!
-//! Events are told on a best effort: nothing waits for them, and what cannot be written is left out.
+//! Events are told on a best effort: nothing waits for them, and what cannot be written is left out. How many wait to be
+//! written is bounded ([`waiting`]).
 
+mod memory;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use client::{ApiError, Key, Kind, Requests, objects::seconds, requests::Patch};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stdx::Clock;
 use tokio::sync::mpsc;
 
 use crate::plan::{Event, Reference};
+use memory::Memory;
+use waiting::{Seen, Waiting};
 
 const EVENTS: Kind = Kind::namespaced("", "v1", "Event", "events");
-/// Events that wait to be written; one more is left out.
-const WAITING: usize = 1024;
-/// An object may have this many events at once, and one more every five minutes (as kube-controller-manager).
-const BURST: f64 = 25.0;
-const REFILL: Duration = Duration::from_secs(300);
-/// How long an event that comes again is counted rather than written anew.
-const REPEATS: Duration = Duration::from_secs(600);
-/// Objects and events that are remembered; past that the memory starts afresh.
-const REMEMBERED: usize = 4096;
 
 /// Where events are handed in. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    waiting: mpsc::Sender<(Event, Timestamp)>,
+    desk: Arc<Mutex<Desk>>,
+    /// Rung when there is something to write; hung up when all recorders are gone.
+    bell: mpsc::Sender<()>,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Desk {
+    memory: Memory,
+    waiting: Waiting,
 }
 
 impl Recorder {
@@ -41,111 +44,76 @@ impl Recorder {
         component: &'static str,
         clock: Arc<dyn Clock>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (waiting, mut handed_in) = mpsc::channel::<(Event, Timestamp)>(WAITING);
+        let (bell, mut rung) = mpsc::channel::<()>(1);
+        let desk: Arc<Mutex<Desk>> = Arc::default();
+        let writer = Writer { requests, component, desk: Arc::clone(&desk) };
         let writing = async move {
-            let mut memory = Memory::default();
-            while let Some((event, now)) = handed_in.recv().await {
-                write(&requests, component, &mut memory, &event, now).await;
+            while rung.recv().await.is_some() {
+                writer.write_all().await;
             }
+            writer.write_all().await;
         };
-        (Self { waiting, clock }, writing)
+        (Self { desk, bell, clock }, writing)
     }
 
     pub fn record(&self, event: Event) {
-        // A full queue means a flood: these events are not the ones that explain it.
-        let _ = self.waiting.try_send((event, self.clock.now()));
-    }
-}
-
-/// What is to be written for an event.
-#[derive(Debug, PartialEq)]
-enum Writing {
-    New,
-    /// The name it was first written under, and how often it has been seen now.
-    Again(String, u32),
-    Nothing,
-}
-
-#[derive(Default)]
-struct Memory {
-    budgets: BTreeMap<Box<str>, Budget>,
-    seen: BTreeMap<(Box<str>, &'static str, String), Seen>,
-}
-
-struct Budget {
-    left: f64,
-    as_of: Timestamp,
-}
-
-struct Seen {
-    name: String,
-    count: u32,
-    last: Timestamp,
-}
-
-impl Memory {
-    fn consider(&mut self, event: &Event, now: Timestamp) -> Writing {
-        if self.budgets.len() + self.seen.len() > REMEMBERED {
-            *self = Self::default();
-        }
-        let uid = &event.about.uid;
-        let budget = self.budgets.entry(uid.clone()).or_insert(Budget { left: BURST, as_of: now });
-        let passed = stdx::clock::until(now, budget.as_of).as_secs_f64();
-        budget.left = (budget.left + passed / REFILL.as_secs_f64()).min(BURST);
-        budget.as_of = now;
-        if budget.left < 1.0 {
-            return Writing::Nothing;
-        }
-        budget.left -= 1.0;
-        let same = (uid.clone(), event.reason, event.message.clone());
-        match self.seen.get_mut(&same) {
-            Some(seen) if stdx::clock::until(now, seen.last) < REPEATS => {
-                (seen.count, seen.last) = (seen.count + 1, now);
-                Writing::Again(seen.name.clone(), seen.count)
+        let now = self.clock.now();
+        let mut desk = lock(&self.desk);
+        if let Some(event) = desk.memory.admit(event, now) {
+            if let Some(lost) = desk.waiting.push(event, now) {
+                tracing::warn!(about = %lost.event.about.key, reason = lost.event.reason, "too many events wait to be written");
             }
-            _ => Writing::New,
-        }
-    }
-
-    fn written(&mut self, event: &Event, name: String, now: Timestamp) {
-        let same = (event.about.uid.clone(), event.reason, event.message.clone());
-        self.seen.insert(same, Seen { name, count: 1, last: now });
-    }
-}
-
-async fn write(requests: &Requests, component: &'static str, memory: &mut Memory, event: &Event, now: Timestamp) {
-    // Events of objects of the cluster lie in `default`.
-    let namespace = if event.about.key.namespace().is_empty() { "default" } else { event.about.key.namespace() };
-    match memory.consider(event, now) {
-        Writing::Nothing => {}
-        Writing::Again(name, count) => {
-            let patch = json!({"count": count, "lastTimestamp": seconds(now)});
-            let result = requests.patch(&EVENTS, &Key::new(namespace, &name), "", (Patch::Merge, &patch)).await;
-            if result.is_err_and(|error| error.is_not_found()) {
-                let _ = create(requests, component, memory, event, (namespace, now)).await;
-            }
-        }
-        Writing::New => {
-            let _ = create(requests, component, memory, event, (namespace, now)).await;
+            drop(desk);
+            // Where it rings already, it is heard.
+            let _ = self.bell.try_send(());
         }
     }
 }
 
-async fn create(
-    requests: &Requests,
+fn lock(desk: &Mutex<Desk>) -> std::sync::MutexGuard<'_, Desk> {
+    // A desk has nothing that a panic could leave half done.
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Writer {
+    requests: Requests,
     component: &'static str,
-    memory: &mut Memory,
-    event: &Event,
-    (namespace, now): (&str, Timestamp),
-) -> Result<(), ApiError> {
-    let name = format!("{}.{:x}", event.about.key.name(), now.as_nanosecond());
-    let object = object(component, event, (namespace, &name), now);
-    requests.create(&EVENTS, namespace, &object).await?;
-    memory.written(event, name, now);
-    Ok(())
+    desk: Arc<Mutex<Desk>>,
 }
 
-fn object(component: &str, event: &Event, (namespace, name): (&str, &str), now: Timestamp) -> Value {
+impl Writer {
+    async fn write_all(&self) {
+        loop {
+            let next = lock(&self.desk).waiting.pop();
+            match next {
+                Some(seen) => self.write(&seen).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn write(&self, seen: &Seen) {
+        let about = &seen.event.about;
+        // Events of objects of the cluster lie in `default`.
+        let namespace = if about.key.namespace().is_empty() { "default" } else { about.key.namespace() };
+        let known = lock(&self.desk).memory.written_as(seen);
+        if let Some((name, count)) = known {
+            let patch = json!({"count": count, "lastTimestamp": seconds(seen.last), "message": seen.event.message});
+            let result = self.requests.patch(&EVENTS, &Key::new(namespace, &name), "", (Patch::Merge, &patch)).await;
+            if !result.is_err_and(|error| error.is_not_found()) {
+                return;
+            }
+        }
+        let name = format!("{}.{:x}", about.key.name(), seen.first.as_nanosecond());
+        let object = object(self.component, seen, (namespace, &name));
+        if self.requests.create(&EVENTS, namespace, &object).await.is_ok() {
+            lock(&self.desk).memory.written(seen, name);
+        }
+    }
+}
+
+fn object(component: &str, seen: &Seen, (namespace, name): (&str, &str)) -> Value {
+    let Seen { event, count, first, last, .. } = seen;
     let about = &event.about;
     let mut involved = json!({
         "apiVersion": about.kind.api_version(), "kind": about.kind.kind, "name": about.key.name(), "uid": about.uid,
@@ -161,7 +129,7 @@ fn object(component: &str, event: &Event, (namespace, name): (&str, &str), now: 
         "type": if event.warning { "Warning" } else { "Normal" },
         "reason": event.reason, "message": event.message,
         "source": {"component": component}, "reportingComponent": component, "reportingInstance": "",
-        "count": 1, "firstTimestamp": seconds(now), "lastTimestamp": seconds(now),
+        "count": count, "firstTimestamp": seconds(*first), "lastTimestamp": seconds(*last),
     })
 }
 

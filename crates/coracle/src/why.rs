@@ -18,9 +18,9 @@ pub struct Arguments {
     /// What to explain: pod/NAME
     #[arg(value_name = "KIND/NAME", value_parser = parse_pod)]
     object: String,
-    /// Its namespace
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// Its namespace [default: the context's]
+    #[arg(short, long)]
+    namespace: Option<String>,
     /// How to answer
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -54,6 +54,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let client =
         client::remote(&file, arguments.context.as_deref()).await.with_context(|| file.display().to_string())?;
+    let namespace = arguments.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let (caches, _following) = Caches::start(&Requests::new(client, "coracle"), TOPICS);
     if timeout(PATIENCE, caches.synced(TOPICS)).await.is_err() {
         bail!("the cluster did not show all of what places pods within {PATIENCE:?}: {TOPICS:?}");
@@ -63,8 +64,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     for topic in TOPICS {
         core.apply(&caches.subscribe(*topic, &news).changes(), SystemClock.now());
     }
-    let key = Key::new(&arguments.namespace, &arguments.object);
-    let Some(explanation) = core.explain(&key) else { bail!("pods \"{}\" not found", arguments.object) };
+    let key = Key::new(&namespace, &arguments.object);
+    let Some(pod) = caches.pods.get(&key) else { bail!("pods \"{}\" not found", arguments.object) };
+    let explanation = core.explain(&pod);
     let text = match arguments.output {
         Output::Text => explain::render(&explanation),
         Output::Json => serde_json::to_string_pretty(&explanation)? + "\n",

@@ -102,7 +102,8 @@ fn decide(case: &Map<String, Value>, file: &str) -> Map<String, Value> {
     }
     let metadata = &pod["metadata"];
     let key = Key::new(metadata["namespace"].as_str().unwrap(), metadata["name"].as_str().unwrap());
-    let explanation = core.explain(&key).expect("the pod is known");
+    let known = caches.pods.get(&key).expect("the pod is known");
+    let explanation = core.explain(&known);
     let mut decided = Map::new();
     if !explanation.best.is_empty() {
         decided.insert("best".to_owned(), json!(explanation.best));

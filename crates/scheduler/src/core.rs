@@ -3,8 +3,6 @@
 //!
 //! Not here: carrying decisions out ([`crate::run`]).
 
-#[cfg(test)]
-mod differential;
 mod known;
 mod news;
 #[cfg(test)]
@@ -139,7 +137,9 @@ impl Core {
                     displaced = self.displace_lesser(&key, now);
                 }
                 // Who goes already need not be asked again.
-                victims.retain(|victim| self.evicted.insert(victim.metadata.uid.clone()));
+                victims.retain(|victim| {
+                    !victim.metadata.is_being_deleted() && self.evicted.insert(victim.metadata.uid.clone())
+                });
                 Decision::Wait(Waiting { pod, message, nominated, victims, displaced })
             }
         };
@@ -217,10 +217,6 @@ impl Core {
             Some(host) => Outcome::Placed(host, needs),
             None => self.fail(key, pod, class, needs.as_ref()),
         }
-    }
-
-    pub(crate) fn pod(&self, key: &Key) -> Option<&Arc<Pod>> {
-        self.pods.get(key).map(|known| &known.pod)
     }
 
     /// The best hosts.

@@ -1,8 +1,11 @@
 //! Why a pod waits: for each node what refuses it and what would have to change, from the rules that decide.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use client::{Key, objects::Pod};
+use client::{
+    Key,
+    objects::{Object, Pod},
+};
 use serde::Serialize;
 
 use crate::{
@@ -42,12 +45,15 @@ pub struct Reason {
     pub plugin: Plugin,
     pub reason: String,
     pub remedy: String,
+    /// The remedy for any node that says so.
+    #[serde(skip)]
+    general: String,
 }
 
 impl Core {
-    /// Why the pod is where it is, or nowhere; none where there is no such pod.
-    pub fn explain(&mut self, key: &Key) -> Option<Explanation> {
-        let pod = Arc::clone(self.pod(key)?);
+    /// Why the pod is where it is, or nowhere.
+    pub fn explain(&mut self, pod: &Arc<Pod>) -> Explanation {
+        let key = &pod.key();
         let mut explanation = Explanation {
             namespace: pod.metadata.namespace.clone(),
             name: pod.metadata.name.clone(),
@@ -56,14 +62,14 @@ impl Core {
             best: Vec::new(),
             nodes: Vec::new(),
         };
-        match standing(&pod) {
+        match standing(pod) {
             Standing::Settled(summary) => explanation.summary = summary,
             Standing::HeldUp(summary, obstacle) => {
                 (explanation.summary, explanation.obstacle) = (summary, Some(obstacle));
             }
-            Standing::Waiting => self.explain_nodes(key, &pod, &mut explanation),
+            Standing::Waiting => self.explain_nodes(key, pod, &mut explanation),
         }
-        Some(explanation)
+        explanation
     }
 
     fn explain_nodes(&mut self, key: &Key, pod: &Arc<Pod>, explanation: &mut Explanation) {
@@ -73,7 +79,7 @@ impl Core {
             Ok(needs) => needs,
             Err(refusal) => {
                 explanation.summary = format!("it waits: {}", refusal.text);
-                explanation.obstacle = Some(refusal.text);
+                explanation.obstacle = Some(refusal.remedy);
                 return self.cluster.release(kind);
             }
         };
@@ -86,6 +92,7 @@ impl Core {
                     plugin: refusal.plugin(),
                     reason: refusal.text().into_owned(),
                     remedy: refusal.remedy(&node),
+                    general: refusal.remedy(NODE),
                 };
                 NodeVerdict { refusals: refusals.iter().map(reason).collect(), node: node.clone() }
             })
@@ -135,23 +142,52 @@ fn standing(pod: &Pod) -> Standing {
     Standing::Waiting
 }
 
-/// The explanation for people: the pod, then node by node.
+/// Names of nodes that say the same which are told; of more, how many.
+const NAMED: usize = 3;
+/// Stands for a node's name where several nodes say the same.
+const NODE: &str = "NODE";
+
+/// The explanation for people: the pod, then the nodes, those together that say the same.
 pub fn render(explanation: &Explanation) -> String {
     use std::fmt::Write;
     let mut text = format!("pod {}/{}: {}\n", explanation.namespace, explanation.name, explanation.summary);
     if let Some(obstacle) = &explanation.obstacle {
         let _ = writeln!(text, "  {obstacle}");
     }
-    for verdict in &explanation.nodes {
-        if verdict.refusals.is_empty() {
-            let best = if explanation.best.contains(&verdict.node) { ", and none is better" } else { "" };
-            let _ = writeln!(text, "{}: would take it{best}", verdict.node);
-        } else {
-            let _ = writeln!(text, "{}:", verdict.node);
-            for reason in &verdict.refusals {
-                let _ = writeln!(text, "  {}: {}", reason.reason, reason.remedy);
-            }
+    for alike in alike(explanation) {
+        let first = alike[0];
+        let names: Vec<&str> = alike.iter().map(|verdict| &*verdict.node).collect();
+        let names = match names.len() {
+            ..=NAMED => names.join(", "),
+            all => format!("{} and {} more", names[..NAMED].join(", "), all - NAMED),
+        };
+        if first.refusals.is_empty() {
+            let best = if explanation.best.contains(&first.node) { ", and none is better" } else { "" };
+            let _ = writeln!(text, "{names}: would take it{best}");
+            continue;
+        }
+        let _ = writeln!(text, "{names}:");
+        for reason in &first.refusals {
+            let remedy = if alike.len() == 1 { &reason.remedy } else { &reason.general };
+            let _ = writeln!(text, "  {}: {remedy}", reason.reason);
         }
     }
     text
+}
+
+/// The nodes that say the same, together, in the order of the first of them.
+fn alike(explanation: &Explanation) -> Vec<Vec<&NodeVerdict>> {
+    let mut groups: Vec<Vec<&NodeVerdict>> = Vec::new();
+    let mut places = HashMap::new();
+    for verdict in &explanation.nodes {
+        let says: Vec<(&str, &str)> =
+            verdict.refusals.iter().map(|reason| (&*reason.reason, &*reason.general)).collect();
+        let best = says.is_empty() && explanation.best.contains(&verdict.node);
+        let at = *places.entry((says, best)).or_insert(groups.len());
+        match groups.get_mut(at) {
+            Some(group) => group.push(verdict),
+            None => groups.push(vec![verdict]),
+        }
+    }
+    groups
 }

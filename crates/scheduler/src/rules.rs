@@ -106,8 +106,9 @@ impl Rules {
         if let Some(column) = absent.or(lonely.filter(|_| !first())) {
             return Some(Refusal::NotNear { key: key(*column) });
         }
-        let met =
-            |columns: &[usize]| columns.iter().copied().find(|column| counts.at(*column).is_some_and(|count| count > 0));
+        let met = |columns: &[usize]| {
+            columns.iter().copied().find(|column| counts.at(*column).is_some_and(|count| count > 0))
+        };
         if let Some(column) = met(&self.apart) {
             return Some(Refusal::TooNear { key: key(column), domain: domain(column) });
         }

@@ -18,6 +18,8 @@ use crate::{
 pub struct PodRefusal {
     pub plugin: Plugin,
     pub text: String,
+    /// What would have to change.
+    pub remedy: String,
 }
 
 /// A pod that asks: its name, its class, and what its volumes need.
@@ -106,8 +108,7 @@ pub fn promised(cluster: &Cluster, class: &Class, asker: Asker<'_>, host: Host) 
         return Box::default();
     }
     let columns = class.rules.columns.iter();
-    let counts: Box<[i64]> =
-        columns.map(|tally| cluster.promised_at(*tally, host, asker.promised(state))).collect();
+    let counts: Box<[i64]> = columns.map(|tally| cluster.promised_at(*tally, host, asker.promised(state))).collect();
     if counts.iter().all(|count| *count == 0) { Box::default() } else { counts }
 }
 

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use capacities::{Capacities, Room};
 use client::{
     Key,
     objects::{
@@ -19,7 +20,6 @@ use client::{
         storage::{BIND_COMPLETED, BOUND_BY_CONTROLLER, SELECTED_NODE},
     },
 };
-use capacities::{Capacities, Room};
 use serde_json::{Value, json};
 
 use crate::{refusal::Plugin, verdict::PodRefusal};
@@ -95,13 +95,27 @@ impl Volumes {
         set(&mut self.drivers, node.into(), drivers);
     }
 
+    /// Whether the pod uses a claim that has this volume, or may yet get it.
+    pub fn may_use(&self, pod: &Pod, volume: &PersistentVolume) -> bool {
+        let concerns = |claim: &Arc<PersistentVolumeClaim>| match &*claim.spec.volume_name {
+            "" => claim.class() == volume.class(),
+            name => *name == *volume.metadata.name,
+        };
+        pod.claims().filter_map(|key| self.claims.get(&key)).any(concerns)
+    }
+
+    /// Whether the pod uses a claim of that storage class.
+    pub fn uses_class(&self, pod: &Pod, class: &str) -> bool {
+        pod.claims().filter_map(|key| self.claims.get(&key)).any(|claim| claim.class() == class)
+    }
+
     /// What the pod's volumes need; none where no node could lack it. Refuses where no node can help.
     pub fn needs(&self, pod: &Pod) -> Result<Option<Needs>, PodRefusal> {
         if !has_volumes(pod) {
             return Ok(None);
         }
         let mut needs = Needs::default();
-        let mut waits = false;
+        let mut waits: Option<Key> = None;
         for volume in &pod.spec.volumes {
             if let PodVolume::Disk(disk) = volume {
                 needs.disks.push(disk.clone());
@@ -114,17 +128,22 @@ impl Volumes {
             }
             if is_bound(claim) {
                 let volume = &claim.spec.volume_name;
-                let missing = || refusal(Plugin::VolumeZone, format!("persistentvolume \"{volume}\" not found"));
-                needs.bound.push((key, Arc::clone(self.volumes.get(volume).ok_or_else(missing)?)));
+                let missing = || {
+                    let remedy = format!("create the volume {volume} again, or the claim {} anew", key.name());
+                    refusal(Plugin::VolumeZone, format!("persistentvolume \"{volume}\" not found"), remedy)
+                };
+                let volume = Arc::clone(self.volumes.get(volume).ok_or_else(missing)?);
+                needs.bound.push((key, volume));
             } else {
                 match self.unbound(&key, claim)? {
                     Some(unbound) => needs.unbound.push(unbound),
-                    None => waits = true,
+                    None => waits = waits.or(Some(key)),
                 }
             }
         }
-        if waits {
-            return Err(refusal(Plugin::VolumeBinding, "pod has unbound immediate PersistentVolumeClaims".to_owned()));
+        if let Some(claim) = waits {
+            let text = "pod has unbound immediate PersistentVolumeClaims".to_owned();
+            return Err(refusal(Plugin::VolumeBinding, text, self.how_to_bind(&claim)));
         }
         needs.unbound.sort_by_key(|unbound| unbound.claim.requested());
         Ok(Some(needs))
@@ -136,21 +155,43 @@ impl Volumes {
             PodVolume::Ephemeral(volume) => *name == volume.claim_of(&pod.metadata.name),
             _ => false,
         };
-        let text = match self.claims.get(key) {
-            None if pod.spec.volumes.iter().any(is_own) => {
-                format!("waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\"")
-            }
-            None => format!("persistentvolumeclaim \"{name}\" not found"),
+        let (text, remedy) = match self.claims.get(key) {
+            None if pod.spec.volumes.iter().any(is_own) => (
+                format!("waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""),
+                format!("wait for the claim {name} to be made"),
+            ),
+            None => (
+                format!("persistentvolumeclaim \"{name}\" not found"),
+                format!("create the claim {name} in namespace {}", key.namespace()),
+            ),
             Some(claim) if *claim.status.phase == *"Lost" => {
                 let volume = &claim.spec.volume_name;
-                format!("persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\"")
+                (
+                    format!("persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\""),
+                    format!("create the volume {volume} again, or the claim {name} anew"),
+                )
             }
-            Some(claim) if claim.metadata.is_being_deleted() => {
-                format!("persistentvolumeclaim \"{name}\" is being deleted")
-            }
+            Some(claim) if claim.metadata.is_being_deleted() => (
+                format!("persistentvolumeclaim \"{name}\" is being deleted"),
+                format!("create the claim {name} anew once it is gone"),
+            ),
             Some(claim) => return Ok(claim),
         };
-        Err(refusal(Plugin::VolumeBinding, text))
+        Err(refusal(Plugin::VolumeBinding, text, remedy))
+    }
+
+    /// What a claim lacks that does not wait for its first consumer.
+    fn how_to_bind(&self, key: &Key) -> String {
+        let (name, class) = (key.name(), self.claims.get(key).map(|claim| claim.class()).unwrap_or_default());
+        if class.is_empty() {
+            format!("provide a volume for the claim {name}, which names no storage class")
+        } else if self.classes.contains_key(class) {
+            format!(
+                "wait until the claim {name} is bound (kubectl describe persistentvolumeclaim {name} says what it lacks)"
+            )
+        } else {
+            format!("create the storage class {class}, which the claim {name} names")
+        }
     }
 
     /// A claim that waits for its first consumer; none where it waits for somebody else.
@@ -159,8 +200,8 @@ impl Volumes {
         if name.is_empty() {
             return Ok(None);
         }
-        let missing = || refusal(Plugin::VolumeBinding, format!("storageclass.storage.k8s.io \"{name}\" not found"));
-        let class = self.classes.get(name).ok_or_else(missing)?;
+        // A class that is not there is not one that waits.
+        let Some(class) = self.classes.get(name) else { return Ok(None) };
         if !class.waits_for_consumer() || !claim.spec.volume_name.is_empty() {
             return Ok(None);
         }
@@ -233,8 +274,8 @@ pub fn has_volumes(pod: &Pod) -> bool {
     !pod.spec.volumes.is_empty() || pod.claims().next().is_some()
 }
 
-fn refusal(plugin: Plugin, text: String) -> PodRefusal {
-    PodRefusal { plugin, text }
+fn refusal(plugin: Plugin, text: String, remedy: String) -> PodRefusal {
+    PodRefusal { plugin, text, remedy }
 }
 
 /// Whether a claim has its volume, for good.

@@ -148,12 +148,7 @@ impl Cluster {
     }
 
     /// What these promises on the host would add to the count in its domain.
-    pub fn promised_at<'a>(
-        &self,
-        id: TallyId,
-        host: Host,
-        promised: impl Iterator<Item = &'a Nominated>,
-    ) -> i64 {
+    pub fn promised_at<'a>(&self, id: TallyId, host: Host, promised: impl Iterator<Item = &'a Nominated>) -> i64 {
         let counting = &self.tallies[id];
         if !counting.counts_on(host) || self.topologies[counting.key.topology].domain(host).is_none() {
             return 0;

@@ -70,32 +70,34 @@ impl Core {
             Changes::PersistentVolumeClaim(changes) => {
                 for change in changes {
                     self.volumes.set_claim(&change.key, change.new.clone());
-                    self.wake(&News::Volumes(Some(&change.key)), now);
+                    self.wake(&News::Claim(&change.key), now);
                 }
             }
             Changes::PersistentVolume(changes) => {
                 for change in changes {
                     self.volumes.set_volume(change.key.name(), change.new.clone());
+                    if let Some(volume) = &change.new {
+                        self.wake(&News::Volume(volume), now);
+                    }
                 }
-                self.wake(&News::Volumes(None), now);
             }
             Changes::StorageClass(changes) => {
                 for change in changes {
                     self.volumes.set_class(change.key.name(), change.new.clone());
+                    self.wake(&News::Class(change.key.name()), now);
                 }
-                self.wake(&News::Volumes(None), now);
             }
             Changes::CSINode(changes) => {
                 for change in changes {
                     self.volumes.set_drivers(change.key.name(), change.new.clone());
+                    self.wake(&News::Limits, now);
                 }
-                self.wake(&News::Volumes(None), now);
             }
             Changes::CSIDriver(changes) => {
                 for change in changes {
                     self.volumes.capacities.set_driver(change.key.name(), change.new.as_deref());
+                    self.wake(&News::Room, now);
                 }
-                self.wake(&News::Room, now);
             }
             Changes::CSIStorageCapacity(changes) => {
                 let limit = |capacity: &Option<Arc<CSIStorageCapacity>>| capacity.as_ref()?.limit();
@@ -199,7 +201,14 @@ impl Core {
         }
     }
 
-    fn apply_waiting(&mut self, key: &Key, old: Option<&Pod>, pod: &Arc<Pod>, whereabouts: Whereabouts, now: Timestamp) {
+    fn apply_waiting(
+        &mut self,
+        key: &Key,
+        old: Option<&Pod>,
+        pod: &Arc<Pod>,
+        whereabouts: Whereabouts,
+        now: Timestamp,
+    ) {
         // A state from before the binding that is under way.
         if whereabouts.host().is_some() {
             if let Some(host) = whereabouts.host() {
@@ -217,9 +226,11 @@ impl Core {
         if old.map(|old| &old.status.nominated_node_name).is_none_or(|old| old != nominated) {
             self.promise_room(key, nominated, now);
         }
-        let changed = |old: &Pod| !Arc::ptr_eq(&old.spec.shape, &pod.spec.shape)
-            || old.metadata.labels != pod.metadata.labels
-            || old.spec.volumes != pod.spec.volumes;
+        let changed = |old: &Pod| {
+            !Arc::ptr_eq(&old.spec.shape, &pod.spec.shape)
+                || old.metadata.labels != pod.metadata.labels
+                || old.spec.volumes != pod.spec.volumes
+        };
         if old.is_none_or(changed) || !self.queue.contains(key) {
             self.stir(key);
             self.queue.add(key, pod.spec.shape.priority);

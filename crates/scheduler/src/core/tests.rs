@@ -1,6 +1,6 @@
 //! Whom news wake, and what is known of whom.
 
-use client::{Caches, caches::Topic};
+use client::Caches;
 use serde_json::{Value, json};
 use stdx::SeededRandom;
 use tokio::sync::Notify;
@@ -19,8 +19,7 @@ struct Told {
 impl Told {
     fn new() -> Self {
         let (caches, news) = (Caches::default(), Arc::new(Notify::new()));
-        let topics = [Topic::Namespace, Topic::Node, Topic::Pod];
-        let subscriptions = topics.iter().map(|topic| caches.subscribe(*topic, &news)).collect();
+        let subscriptions = crate::run::TOPICS.iter().map(|topic| caches.subscribe(*topic, &news)).collect();
         let core = Core::new(Arc::new(SeededRandom::new(1)));
         Self { caches, core, subscriptions, now: Timestamp::UNIX_EPOCH, revision: 1 }
     }
@@ -123,6 +122,63 @@ fn a_node_that_only_says_it_is_there_wakes_nobody() {
     beat["status"]["conditions"] =
         json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-23T12:00:00Z"}]);
     assert_eq!(told.after(60).tell(beat).decided(), NOTHING);
+}
+
+#[test]
+fn where_there_is_no_news_nobody_wakes() {
+    let mut told = Told::new();
+    let mut waiting = pod("web", "1");
+    waiting["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "nope"}}]);
+    assert_eq!(told.tell(node("a", "1")).tell(waiting).decided(), ["web waits"]);
+    assert_eq!(told.after(60).catch_up().decided(), NOTHING);
+}
+
+#[test]
+fn a_pod_that_is_made_smaller_wakes_who_fits_beside_it() {
+    let mut told = Told::new();
+    told.tell(node("a", "3")).tell(bound("old", "2", "a")).tell(pod("web", "2"));
+    assert_eq!(told.decided(), ["web waits"]);
+    let mut resized = bound("old", "1", "a");
+    let given =
+        |cpu: &str| json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}, "allocatedResources": {"cpu": cpu}}]);
+    resized["status"] = json!({"containerStatuses": given("2")});
+    assert_eq!(told.after(60).tell(resized.clone()).decided(), NOTHING);
+    resized["status"] = json!({"containerStatuses": given("1")});
+    assert_eq!(told.after(60).tell(resized).decided(), ["web>a"]);
+}
+
+#[test]
+fn a_lesser_promise_ends_where_room_is_made_for_a_more_important_pod() {
+    let mut told = Told::new();
+    let with = |mut pod: Value, priority: i32| {
+        pod["spec"]["priority"] = json!(priority);
+        pod
+    };
+    told.tell(node("a", "1")).tell(with(bound("old", "1", "a"), 0));
+    assert_eq!(told.tell(with(pod("web", "1"), 50)).decided(), ["web waits"]);
+    told.tell(with(pod("vip", "1"), 100));
+    let Some(Decision::Wait(waiting)) = told.core.next(told.now) else { panic!("it waits") };
+    assert_eq!((&*waiting.pod.metadata.name, waiting.nominated.as_deref()), ("vip", Some("a")));
+    let displaced: Vec<&str> = waiting.displaced.iter().map(|pod| &*pod.metadata.name).collect();
+    assert_eq!(displaced, ["web"]);
+    // What the status still says is old.
+    let mut late = with(pod("web", "1"), 50);
+    late["status"] = json!({"conditions": [{"type": "PodScheduled", "status": "False"}]});
+    told.tell(late).decided();
+    assert_eq!(told.core.promise(&Key::new("default", "web")), None);
+    assert_eq!(told.after(60).gone("old").decided(), ["vip>a"]);
+}
+
+#[test]
+fn a_promise_that_ends_wakes_who_fits_there_then() {
+    let mut told = Told::new();
+    let mut vip = pod("vip", "1");
+    (vip["spec"]["priority"], vip["status"]) = (json!(100), json!({"nominatedNodeName": "a"}));
+    // It keeps its promise though no node takes it.
+    (vip["spec"]["nodeSelector"], vip["spec"]["preemptionPolicy"]) = (json!({"no": "node"}), json!("Never"));
+    told.tell(node("a", "1")).tell(vip).tell(pod("web", "1"));
+    assert_eq!(told.decided(), ["vip waits", "web waits"]);
+    assert_eq!(told.after(60).gone("vip").decided(), ["web>a"]);
 }
 
 #[test]
@@ -302,7 +358,7 @@ impl Told {
     /// What would be said of a pod like that one if it came now.
     fn explained(&mut self, name: &str) -> (Vec<Box<str>>, Vec<String>) {
         let key = Key::new("default", name);
-        let pod = Arc::clone(self.core.pod(&key).unwrap());
+        let pod = Arc::clone(&self.core.pods[&key].pod);
         let kind = self.core.cluster.hold(&pod);
         let class = class::of(&mut self.core.cluster, kind);
         let mut best: Vec<Box<str>> = Vec::new();

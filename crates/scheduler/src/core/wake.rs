@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use client::{Key, objects::Pod};
+use client::{
+    Key,
+    objects::{PersistentVolume, Pod},
+};
 use jiff::Timestamp;
 use placement::Host;
 
@@ -16,8 +19,13 @@ pub enum News<'a> {
     Arrived(&'a Pod),
     /// A pod runs no more, or is no more what it was.
     Left(&'a Pod),
-    /// Something about volumes is not what it was; with the claim, where it is one.
-    Volumes(Option<&'a Key>),
+    /// A claim is not what it was.
+    Claim(&'a Key),
+    Volume(&'a PersistentVolume),
+    /// A storage class is not what it was.
+    Class(&'a str),
+    /// A node can attach more volumes.
+    Limits,
     /// There may be more room for new volumes.
     Room,
 }
@@ -54,10 +62,19 @@ impl Core {
                         woken.extend(refused_by(pods, &VOLUMES));
                     }
                 }
+                News::Limits => woken.extend(refused_by(pods, &[Plugin::NodeVolumeLimits])),
                 News::Room => woken.extend(refused_by(pods, &[Plugin::VolumeBinding])),
-                News::Volumes(None) => woken.extend(refused_by(pods, &VOLUMES)),
-                News::Volumes(Some(claim)) => {
-                    woken.extend(refused_by(pods, &VOLUMES).filter(|key| self.uses(key, claim)));
+                News::Claim(claim) => {
+                    let uses = |pod: &Pod| pod.claims().any(|used| used == **claim);
+                    woken.extend(refused_by(pods, &VOLUMES).filter(|key| self.is_pod(key, uses)));
+                }
+                News::Volume(volume) => {
+                    let may_use = |pod: &Pod| self.volumes.may_use(pod, volume);
+                    woken.extend(refused_by(pods, &VOLUMES).filter(|key| self.is_pod(key, may_use)));
+                }
+                News::Class(class) => {
+                    let uses = |pod: &Pod| self.volumes.uses_class(pod, class);
+                    woken.extend(refused_by(pods, &VOLUMES).filter(|key| self.is_pod(key, uses)));
                 }
             }
         }
@@ -94,8 +111,8 @@ impl Core {
         rules.columns.iter().any(|tally| self.cluster.is_counted(*tally, labels))
     }
 
-    fn uses(&self, key: &Key, claim: &Key) -> bool {
-        self.pods.get(key).is_some_and(|known| known.pod.claims().any(|used| used == *claim))
+    fn is_pod(&self, key: &Key, which: impl Fn(&Pod) -> bool) -> bool {
+        self.pods.get(key).is_some_and(|known| which(&known.pod))
     }
 }
 
