@@ -153,6 +153,8 @@ fn wrong_flags_are_named_before_anything_is_made() {
         ("--service-cidr", "10.0.0.0/31"),
         ("--service-cidr", "fd00::/64"),
         ("--service-cidr", ""),
+        ("--cluster-cidr", "10.0.0.0"),
+        ("--cluster-cidr", ""),
         ("--advertise", ""),
         ("--advertise", "bad name!"),
         ("--advertise", "example.com:6443"),

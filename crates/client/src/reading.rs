@@ -1,6 +1,7 @@
 //! Reads objects as views, each for itself: one that cannot be read is told loudly, and costs nobody but itself anything.
 //!
-//! What Go leaves empty it may write as null; views take that for what is not there.
+//! What Go leaves empty it may write as null; views take that for what is not there. Times of the last day of the year 9999,
+//! which some write for "never", are taken for its eve: our calendar ends there.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -43,7 +44,7 @@ pub fn read<T: DeserializeOwned>(kind: &Kind, object: &[u8]) -> Result<Read<T>, 
         return Ok(Read::Whole(read));
     }
     let mut value: Value = parse(object)?;
-    drop_nulls(&mut value);
+    mend(&mut value);
     let error = match serde_json::from_value(value) {
         Ok(read) => return Ok(Read::Whole(read)),
         Err(error) => error,
@@ -74,13 +75,43 @@ pub fn identity(object: &[u8]) -> Result<ObjectId, ApiError> {
     Ok(ObjectId { key: Key::new(&namespace, &name), uid, revision: resource_version.parse().unwrap_or(0) })
 }
 
-fn drop_nulls(value: &mut Value) {
+fn mend(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
+            map.values_mut().for_each(mend);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Array(items) => items.iter_mut().for_each(mend),
+        Value::String(text) if text.starts_with("9999-12-31T") || text.starts_with("9999-12-30T2") => {
+            *text = "9999-12-30T00:00:00Z".to_owned();
+        }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::{Node, Object};
+
+    #[test]
+    fn what_others_write_is_read() {
+        let node = json!({
+            "metadata": {"name": "n1", "uid": "u", "resourceVersion": "4", "labels": null},
+            "spec": {"taints": [{"key": "a", "effect": "NoSchedule", "timeAdded": "9999-12-31T23:59:59Z"}]},
+            "status": {"conditions": null, "images": [{"names": null}]},
+        });
+        let Read::Whole(node) = read::<Node>(&Node::KIND, node.to_string().as_bytes()).unwrap() else {
+            panic!("it can be read");
+        };
+        assert_eq!(node.spec.taints[0].time_added.unwrap().to_string(), "9999-12-30T00:00:00Z");
+        let odd = json!({"metadata": {"name": "n1", "uid": "u", "resourceVersion": "5"}, "spec": {"taints": "none"}});
+        let Read::Not(which) = read::<Node>(&Node::KIND, odd.to_string().as_bytes()).unwrap() else {
+            panic!("a text is no list");
+        };
+        assert_eq!(which, ObjectId { key: Key::new("", "n1"), uid: "u".into(), revision: 5 });
+        assert!(read::<Node>(&Node::KIND, b"{").is_err());
     }
 }

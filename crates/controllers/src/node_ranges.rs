@@ -40,16 +40,18 @@ const MOST_PARTS: u8 = 16;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    #[error("{0:?} must be an address and a prefix length, as 10.244.0.0/16")]
-    Unreadable(String),
-    #[error("a node's prefix length, {part}, must be at least the cluster's, {prefix}, and at most {MOST_PARTS} more")]
+    #[error("must be an address and a prefix length, as 10.244.0.0/16")]
+    Unreadable,
+    #[error(
+        "the prefix length of a node's part, {part}, must be at least the range's, {prefix}, and at most {MOST_PARTS} more"
+    )]
     Part { prefix: u8, part: u8 },
 }
 
 impl Range {
     /// A range (`10.244.0.0/16`) with parts of that prefix length: where it is not said, /24 of IPv4 and /64 of IPv6.
     pub fn new(cidr: &str, part: Option<u8>) -> Result<Self, RangeError> {
-        let (first, bits, prefix) = parse(cidr).ok_or_else(|| RangeError::Unreadable(cidr.to_owned()))?;
+        let (first, bits, prefix) = parse(cidr).ok_or(RangeError::Unreadable)?;
         let usual = if bits == 32 { 24 } else { 64 };
         let part = part.unwrap_or_else(|| usual.max(prefix));
         if part < prefix || part > bits || part - prefix > MOST_PARTS {

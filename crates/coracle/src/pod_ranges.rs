@@ -33,7 +33,7 @@ impl PodRanges {
                 true => self.node_cidr_mask_size_ipv6,
                 false => self.node_cidr_mask_size_ipv4,
             };
-            Range::new(cidr, self.node_cidr_mask_size.or(of_family)).with_context(|| format!("--cluster-cidr {cidr}"))
+            Range::new(cidr, self.node_cidr_mask_size.or(of_family)).with_context(|| format!("--cluster-cidr {cidr:?}"))
         };
         let ranges: Vec<Range> = self.cluster_cidr.iter().map(read).collect::<Result<_>>()?;
         let families = ranges.iter().filter(|range| range.is_of_ipv6()).count();
@@ -78,12 +78,12 @@ mod tests {
             ),
             (
                 "--cluster-cidr 10.244.0.0/16 --node-cidr-mask-size 15",
-                "--cluster-cidr 10.244.0.0/16: a node's prefix length, 15, must be at least the cluster's, 16, and at \
-                 most 16 more",
+                "--cluster-cidr \"10.244.0.0/16\": the prefix length of a node's part, 15, must be at least the range's, \
+                 16, and at most 16 more",
             ),
             (
                 "--cluster-cidr 10.244.0.0",
-                "--cluster-cidr 10.244.0.0: \"10.244.0.0\" must be an address and a prefix length, as 10.244.0.0/16",
+                "--cluster-cidr \"10.244.0.0\": must be an address and a prefix length, as 10.244.0.0/16",
             ),
             ("--cluster-cidr 10.100.0.0/16", "--cluster-cidr 10.100.0.0/16 meets --service-cidr 10.96.0.0/12"),
             ("--cluster-cidr 10.1.0.0/16,10.2.0.0/16", "--cluster-cidr: two ranges must be of two families"),
