@@ -1,4 +1,4 @@
-//! The subsets of Endpoints: addresses that offer the same ports stand together, in an order that does not change.
+//! The subsets of Endpoints: ports that are offered at the same addresses stand together, in an order that does not change.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -59,20 +59,30 @@ fn address(service: &Service, pod: &Pod) -> Option<Address> {
     })
 }
 
-/// Who offers what, by what they offer. An address that is listed as both is not ready.
+/// Ports at the same addresses stand together. An address that is listed as both is not ready there. Where no ports are
+/// offered there are only addresses.
 fn packed(offers: Vec<(Address, bool, BTreeSet<SubsetPort>)>) -> Vec<Subset> {
-    let mut by_address: BTreeMap<Address, (bool, BTreeSet<SubsetPort>)> = BTreeMap::new();
+    let mut by_port: BTreeMap<Option<SubsetPort>, BTreeMap<Address, bool>> = BTreeMap::new();
     for (address, ready, ports) in offers {
-        let offer = by_address.entry(address).or_insert((true, BTreeSet::new()));
-        offer.0 &= ready;
-        offer.1.extend(ports);
+        let without = ports.is_empty().then_some(None);
+        for port in ports.into_iter().map(Some).chain(without) {
+            *by_port.entry(port).or_default().entry(address.clone()).or_insert(true) &= ready;
+        }
     }
-    let mut by_ports: BTreeMap<BTreeSet<SubsetPort>, Subset> = BTreeMap::new();
-    for (address, (ready, ports)) in by_address {
-        let subset = by_ports.entry(ports).or_default();
-        if ready { &mut subset.addresses } else { &mut subset.not_ready_addresses }.push(address);
+    let mut by_addresses: BTreeMap<BTreeMap<Address, bool>, Vec<Option<SubsetPort>>> = BTreeMap::new();
+    for (port, addresses) in by_port {
+        by_addresses.entry(addresses).or_default().push(port);
     }
-    by_ports.into_iter().map(|(ports, subset)| Subset { ports: ports.into_iter().collect(), ..subset }).collect()
+    let subset = |(addresses, ports): (BTreeMap<Address, bool>, Vec<Option<SubsetPort>>)| {
+        let mut subset = Subset { ports: ports.into_iter().flatten().collect(), ..Subset::default() };
+        for (address, ready) in addresses {
+            if ready { &mut subset.addresses } else { &mut subset.not_ready_addresses }.push(address);
+        }
+        subset
+    };
+    let mut subsets: Vec<Subset> = by_addresses.into_iter().map(subset).collect();
+    subsets.sort_by(|a, b| a.ports.cmp(&b.ports));
+    subsets
 }
 
 /// Subsets as they are packed here, however they were written.
