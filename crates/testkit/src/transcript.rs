@@ -30,6 +30,8 @@ pub fn play(path: &Path, clients: &Clients) {
     for step in &steps {
         let mut command = clients.command("timeout");
         command.env("CASES", path.parent().expect("a transcript is in a directory"));
+        // `sort` sorts everywhere alike.
+        command.env("LC_ALL", "C.UTF-8");
         command.args([STEP_SECONDS, "bash", "-c", &format!("exec 2>&1\n{}", step.command)]);
         let output = run(&mut command, "");
         let mut printed = filter(&String::from_utf8_lossy(&output.stdout));
