@@ -4,33 +4,58 @@
 //! bracket within a class is a bracket, `\Q…\E` quotes, and a repetition counts to 1000 at most.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
     iter::Peekable,
     str::Chars,
-    sync::{Arc, LazyLock},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use parking_lot::RwLock;
-use regex::{Regex, RegexBuilder};
+use regex_automata::{
+    Input,
+    meta::{Cache, Config, Regex},
+    nfa::thompson::WhichCaptures,
+    util::iter::Searcher,
+};
+
+pub use self::kept::{known, remember};
+
+mod kept;
 
 /// Bytes that a compiled pattern may take, and what it may set up for speed while it is used.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
 const MAX_SCRATCH_BYTES: usize = 64 << 10;
-/// Compiled patterns that are kept: some 20 to 50 KB each. Past that one of them goes for each that comes.
-const REMEMBERED: usize = 512;
+/// Patterns whose scratch a thread keeps, those it used last, and what one of them may take.
+const MAX_SCRATCHES: usize = 16;
+const MAX_KEPT_SCRATCH_BYTES: usize = 2 * MAX_SCRATCH_BYTES;
 const MAX_REPETITIONS: u32 = 1000;
 
+/// A compiled pattern: its program alone. What matching sets up belongs to the thread.
+#[derive(Debug)]
+pub struct Pattern {
+    number: u64,
+    regex: Regex,
+}
+
 /// Compiles a pattern; the error is worded as Go words it.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
+pub fn compile(pattern: &str) -> Result<Pattern, String> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     #[cfg(test)]
     COMPILED.set(COMPILED.get() + 1);
     let failed = |reason: &str| format!("error parsing regexp: {reason}");
     let rewritten = rewrite(pattern).map_err(|reason| failed(&reason))?;
-    RegexBuilder::new(&rewritten)
-        .size_limit(MAX_PROGRAM_BYTES)
-        .dfa_size_limit(MAX_SCRATCH_BYTES)
-        .build()
-        .map_err(|error| failed(error.to_string().lines().last().unwrap_or_default().trim()))
+    let config = Config::new()
+        .nfa_size_limit(Some(MAX_PROGRAM_BYTES))
+        .hybrid_cache_capacity(MAX_SCRATCH_BYTES)
+        .which_captures(WhichCaptures::Implicit);
+    let regex = Regex::builder().configure(config).build(&rewritten).map_err(|error| {
+        let reason = match (error.size_limit(), error.syntax_error()) {
+            (Some(limit), _) => format!("Compiled regex exceeds size limit of {limit} bytes."),
+            (None, Some(error)) => error.to_string(),
+            (None, None) => error.to_string(),
+        };
+        failed(reason.lines().last().unwrap_or_default().trim())
+    })?;
+    Ok(Pattern { number: NEXT.fetch_add(1, Relaxed), regex })
 }
 
 #[cfg(test)]
@@ -39,28 +64,57 @@ thread_local! {
     pub static COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-static KNOWN: LazyLock<RwLock<HashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(RwLock::default);
-
-/// The compiled pattern, if it was used lately. Equal patterns are one, wherever they stand.
-pub fn known(pattern: &str) -> Option<Arc<Regex>> {
-    KNOWN.read().get(pattern).cloned()
+thread_local! {
+    /// By the pattern's number, the latest at the end.
+    static SCRATCHES: RefCell<Vec<(u64, Box<Cache>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Compiles a pattern where it is not known, and keeps it. What stands in schemas is compiled when it is first used.
-pub fn remember(pattern: &str) -> Result<Arc<Regex>, String> {
-    if let Some(regex) = known(pattern) {
-        return Ok(regex);
+impl Pattern {
+    pub fn is_match(&self, text: &str) -> bool {
+        self.with_scratch(|scratch| self.regex.search_half_with(scratch, &Input::new(text).earliest(true)).is_some())
     }
-    let regex = Arc::new(compile(pattern)?);
-    let mut known = KNOWN.write();
-    // Any one: where more are used by turns than are kept, the oldest would always be the one that is wanted next.
-    if known.len() >= REMEMBERED
-        && let Some(one) = known.keys().next().cloned()
-    {
-        known.remove(&one);
+
+    /// What matches first.
+    pub fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
+        self.find_all(text, 1).pop()
     }
-    known.insert(pattern.into(), Arc::clone(&regex));
-    Ok(regex)
+
+    /// What matches, from the left, so many times at most.
+    pub fn find_all<'t>(&self, text: &'t str, limit: usize) -> Vec<&'t str> {
+        self.with_scratch(|scratch| {
+            let mut found = Vec::new();
+            let mut searcher = Searcher::new(Input::new(text));
+            while found.len() < limit
+                && let Some(next) = searcher.advance(|input| Ok(self.regex.search_with(scratch, input)))
+            {
+                found.push(&text[next.range()]);
+            }
+            found
+        })
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.regex.memory_usage()
+    }
+
+    fn with_scratch<T>(&self, search: impl FnOnce(&mut Cache) -> T) -> T {
+        let kept = SCRATCHES.with_borrow_mut(|kept| {
+            let at = kept.iter().rposition(|(number, _)| *number == self.number)?;
+            Some(kept.remove(at).1)
+        });
+        let mut scratch = kept.unwrap_or_else(|| Box::new(self.regex.create_cache()));
+        let result = search(&mut scratch);
+        if scratch.memory_usage() <= MAX_KEPT_SCRATCH_BYTES {
+            SCRATCHES.with_borrow_mut(|kept| {
+                if kept.len() == MAX_SCRATCHES {
+                    kept.remove(0);
+                }
+                kept.push((self.number, scratch));
+            });
+        }
+        result
+    }
 }
 
 fn rewrite(pattern: &str) -> Result<String, String> {
@@ -118,12 +172,14 @@ fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
 
 /// The literal text up to `\E`, or to the end.
 fn quote(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
-    let mut buffer = [0; 4];
     while let Some(char) = rest.next() {
         if char == '\\' && rest.next_if_eq(&'E').is_some() {
             return;
         }
-        out.push_str(&regex::escape(char.encode_utf8(&mut buffer)));
+        if r"\.+*?()|[]{}^$#&-~".contains(char) {
+            out.push('\\');
+        }
+        out.push(char);
     }
 }
 
@@ -229,5 +285,40 @@ mod tests {
         for pattern in ["(", "[a", r"(?=a)", r"a\", "*a", r"((((a{900}){900}){900}){900})"] {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
+        let too_large = compile("((a{900}){900}){900}").unwrap_err();
+        assert_eq!(too_large, "error parsing regexp: Compiled regex exceeds size limit of 1048576 bytes.");
+    }
+
+    #[test]
+    fn all_matches_are_found_from_the_left() {
+        // pattern, text, limit, what is found
+        for (pattern, text, limit, expect) in [
+            ("a+", "aab a b aaa", 9, vec!["aa", "a", "aaa"]),
+            ("a+", "aab a b aaa", 2, vec!["aa", "a"]),
+            ("a*", "baé", 9, vec!["", "a", ""]),
+            ("x", "abc", 9, vec![]),
+            (".", "é", 0, vec![]),
+        ] {
+            let compiled = compile(pattern).unwrap();
+            assert_eq!(compiled.find_all(text, limit), expect, "{pattern} {text}");
+            assert_eq!(compiled.find(text).is_some(), compiled.is_match(text));
+        }
+    }
+
+    /// More patterns by turns than a thread keeps something for, and some that set up more than is kept.
+    #[test]
+    fn threads_keep_little_for_patterns() {
+        let patterns: Vec<Pattern> =
+            (0..40).map(|number| compile(&format!("^([a-z]{{0,60}}-){{0,{}}}N{number}$", number)).unwrap()).collect();
+        for _ in 0..3 {
+            for (number, pattern) in patterns.iter().enumerate() {
+                assert!(pattern.is_match(&format!("N{number}")), "{number}");
+                assert!(!pattern.is_match(&format!("N{number}x")), "{number}");
+            }
+        }
+        SCRATCHES.with_borrow(|kept| {
+            assert!((1..=MAX_SCRATCHES).contains(&kept.len()));
+            assert!(kept.iter().all(|(_, scratch)| scratch.memory_usage() <= MAX_KEPT_SCRATCH_BYTES));
+        });
     }
 }

@@ -172,7 +172,7 @@ pub struct Server {
     pub(crate) load: Load,
     pub(crate) uploads: Uploads,
     pub(crate) outgoing: Outgoing,
-    pub(crate) heavy: Heavy,
+    pub(crate) heavy: Arc<Heavy>,
     /// What other parts of the process measure.
     parts: parking_lot::Mutex<Vec<Measured>>,
     /// How the server was started, for who asks.
@@ -287,7 +287,7 @@ impl Server {
             load: Load::default(),
             uploads: Uploads::default(),
             outgoing: Outgoing::default(),
-            heavy: Heavy::default(),
+            heavy: Arc::default(),
             documents: ArcSwap::from_pointee(Documents::new(&engine, registry, address)),
             address,
             renewed: tokio::sync::Notify::new(),

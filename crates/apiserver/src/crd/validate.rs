@@ -9,23 +9,48 @@ use api::{
     syntax,
 };
 use document::types::ListTopology;
-use regex::Regex;
 use serde_json::Value;
 
 use super::{
     formats,
     schema::{Additional, Kind, Schema},
 };
-use crate::pattern;
+use crate::{
+    http::heavy,
+    pattern::{self, Pattern},
+};
 
 /// Checks a document; `old` is what it was before an update.
 pub fn values(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    Check { path: String::new(), errors, patterns: &mut Patterns::new() }.value(schema, new, old);
+    Check { path: String::new(), errors, patterns: &mut Patterns::default() }.value(schema, new, old);
 }
 
-/// The patterns that a document has met, each compiled once at most however many others the process remembers; none where
-/// it does not compile.
-type Patterns = HashMap<Box<str>, Option<Arc<Regex>>>;
+/// What one document may hold of patterns that the process has forgotten again since.
+const MAX_PATTERN_BYTES: usize = 8 << 20;
+
+/// The patterns that a document has met, each looked for once, and compiled once at most as long as all of them are small
+/// enough.
+#[derive(Default)]
+struct Patterns {
+    bytes: usize,
+    by_text: HashMap<Box<str>, Option<Arc<Pattern>>>,
+}
+
+impl Patterns {
+    /// `None` where it does not compile.
+    fn get(&mut self, text: &str) -> Option<Arc<Pattern>> {
+        if let Some(known) = self.by_text.get(text) {
+            return known.clone();
+        }
+        let found = pattern::known(text).or_else(|| heavy::in_turn(|| pattern::remember(text)).ok());
+        let bytes = text.len() + found.as_ref().map_or(0, |pattern| pattern.size());
+        if self.bytes + bytes <= MAX_PATTERN_BYTES {
+            self.bytes += bytes;
+            self.by_text.insert(text.into(), found.clone());
+        }
+        found
+    }
+}
 
 struct Check<'e> {
     path: String,
@@ -167,11 +192,8 @@ impl Check<'_> {
     }
 
     fn fits(&mut self, pattern: &str, text: &str) -> bool {
-        if !self.patterns.contains_key(pattern) {
-            self.patterns.insert(pattern.into(), pattern::remember(pattern).ok());
-        }
         // A stored definition may have a pattern that no longer compiles: nothing matches it.
-        self.patterns[pattern].as_ref().is_some_and(|regex| regex.is_match(text))
+        self.patterns.get(pattern).is_some_and(|pattern| pattern.is_match(text))
     }
 
     fn text(&mut self, schema: &Schema, text: &str) {

@@ -128,7 +128,7 @@ impl Engine {
             cursor: None,
             state: Vec::new().into_iter(),
             mark_state_end: false,
-            state_held: Held::Nothing,
+            state_held: Held::default(),
             refusal: None,
             bookmarks: options.bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
@@ -260,7 +260,7 @@ impl Watcher {
             return;
         }
         self.state = Vec::new().into_iter();
-        self.state_held = Held::Nothing;
+        self.state_held = Held::default();
         if std::mem::take(&mut self.mark_state_end) {
             write_bookmark(chunk, &self.view, self.caught_up, true);
             self.running.series().state_told(self.began.elapsed());

@@ -1,4 +1,4 @@
-//! Bytes that requests, or answers, hold together: within a bound, of which one user may take half.
+//! Bytes that requests hold together: within a bound, of which one user may take half.
 
 use std::sync::{
     Arc,
@@ -56,13 +56,6 @@ impl Budget {
 }
 
 impl Claim {
-    /// Refuses where nothing is left, to the user or to all.
-    pub fn check(&self) -> Result<(), Status> {
-        let Held { bound, all, by_share } = &*self.held;
-        let is_spent = all.load(Relaxed) >= *bound || by_share[self.share].load(Relaxed) >= bound / 2;
-        if is_spent { Err(too_many()) } else { Ok(()) }
-    }
-
     /// Counts `more` bytes, whether or not they are within the bound; tells whether they are.
     pub fn grow(&mut self, more: usize) -> Result<(), Status> {
         let Held { bound, all, by_share } = &*self.held;

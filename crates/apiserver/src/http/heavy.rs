@@ -1,5 +1,6 @@
-//! Work that may keep a processor for long: large bodies, documents and lists that are made anew. It is done aside
-//! from the threads that serve everything else, and only a little of it at once, of which one user may do half.
+//! Work that may keep a processor for long: large bodies, documents and lists that are made anew, patterns that are
+//! compiled. It is done aside from the threads that serve everything else, and only a little of it at once, of which one
+//! user may do half.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,6 +18,11 @@ use tokio_util::sync::PollSemaphore;
 use super::load::{Places, Shares};
 
 const MAX_AT_ONCE: usize = 4;
+
+tokio::task_local! {
+    /// Whose light work this is.
+    static LIGHT: (Arc<Heavy>, usize);
+}
 
 /// The turns of heavy work.
 #[derive(Debug)]
@@ -56,6 +62,26 @@ impl Heavy {
     }
 }
 
+impl Heavy {
+    /// Drives work that is light but for what it does `in_turn`.
+    pub async fn beside<F: Future>(self: &Arc<Self>, user: &str, work: F) -> F::Output {
+        LIGHT.scope((Arc::clone(self), self.shares.of(user)), work).await
+    }
+}
+
+/// Computes when it is the turn of whoever's work this is: at once within heavy work, and where nobody waits for the thread
+/// but its caller. Not to be called with anything locked.
+pub fn in_turn<T>(act: impl FnOnce() -> T) -> T {
+    let Ok((heavy, share)) = LIGHT.try_with(Clone::clone) else { return act() };
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => block_in_place(|| {
+            let _turn = runtime.block_on(heavy.turns.turn(share));
+            act()
+        }),
+        _ => act(),
+    }
+}
+
 /// Lets the runtime's other tasks go on with another thread, where it has several.
 fn aside<T>(act: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
@@ -90,6 +116,28 @@ mod tests {
         });
         other.await.unwrap();
         assert_eq!(work.await.unwrap(), "on");
+    }
+
+    /// Light work that computes in turn leaves its thread to others, and no more of it goes on at once than heavy work.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn light_work_waits_for_the_turn_of_what_is_heavy_in_it() {
+        let heavy = Arc::new(Heavy::within(1));
+        let held = Arc::clone(&heavy.turns.all).acquire_owned().await.unwrap();
+        let (begin, begun) = oneshot::channel();
+        let light = Arc::clone(&heavy);
+        let work = tokio::spawn(async move {
+            let work = async {
+                begin.send(()).unwrap();
+                in_turn(|| 1)
+            };
+            light.beside("jane", work).await
+        });
+        begun.await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!work.is_finished());
+        drop(held);
+        assert_eq!(work.await.unwrap(), 1);
+        assert_eq!(heavy.run("jane", async { in_turn(|| 2) }).await, 2);
     }
 
     #[tokio::test]

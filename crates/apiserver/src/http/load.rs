@@ -108,14 +108,15 @@ impl Places {
         Some(Place { _of_share: of_share, _of_all: of_all })
     }
 
-    /// First one of the share, then one of all: whoever waits for the latter is not behind a crowd of one user.
     async fn wait(&self, share: usize) -> Option<Place> {
-        let place = async {
-            let of_share = Arc::clone(&self.by_share[share]).acquire_owned().await.ok()?;
-            let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            Some(Place { _of_share: of_share, _of_all: of_all })
-        };
-        timeout(PATIENCE, place).await.ok()?
+        timeout(PATIENCE, self.turn(share)).await.ok()?
+    }
+
+    /// First one of the share, then one of all: whoever waits for the latter is not behind a crowd of one user.
+    pub async fn turn(&self, share: usize) -> Option<Place> {
+        let of_share = Arc::clone(&self.by_share[share]).acquire_owned().await.ok()?;
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Place { _of_share: of_share, _of_all: of_all })
     }
 }
 

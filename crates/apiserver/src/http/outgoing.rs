@@ -54,11 +54,21 @@ pub struct Reader {
 }
 
 /// Bytes that are counted until this is dropped.
-#[derive(Debug)]
-pub enum Held {
+#[derive(Debug, Default)]
+pub struct Held(Counted);
+
+#[derive(Debug, Default)]
+enum Counted {
+    #[default]
     Nothing,
-    Chunk { account: Arc<Account>, bytes: usize },
-    Claim { reader: Reader, number: u64 },
+    Chunk {
+        account: Arc<Account>,
+        bytes: usize,
+    },
+    Claim {
+        reader: Reader,
+        number: u64,
+    },
 }
 
 impl Default for Outgoing {
@@ -122,9 +132,9 @@ impl Reader {
     /// Counts bytes that are there and are not refused.
     pub fn hold(&self, bytes: usize) -> Held {
         if bytes == 0 {
-            return Held::Nothing;
+            return Held::default();
         }
-        self.claim(bytes, Need::Granted).unwrap_or(Held::Nothing)
+        self.claim(bytes, Need::Granted).unwrap_or_default()
     }
 
     /// Counts what a compressor takes, where it is left.
@@ -134,11 +144,11 @@ impl Reader {
     }
 
     fn claim(&self, bytes: usize, need: Need) -> Result<Held, Refused> {
-        let Some(stream) = &self.stream else { return Ok(Held::Nothing) };
+        let Some(stream) = &self.stream else { return Ok(Held::default()) };
         let Account { chunks_bound, chunks, ledger } = &*self.account;
         if bytes <= CHUNK && need == Need::Granted {
             if chunks.fetch_add(bytes, Relaxed) < *chunks_bound {
-                return Ok(Held::Chunk { account: Arc::clone(&self.account), bytes });
+                return Ok(Held(Counted::Chunk { account: Arc::clone(&self.account), bytes }));
             }
             chunks.fetch_sub(bytes, Relaxed);
         }
@@ -146,18 +156,18 @@ impl Reader {
         for stream in entered.ending {
             stream.end();
         }
-        Ok(Held::Claim { reader: self.clone(), number: entered.number })
+        Ok(Held(Counted::Claim { reader: self.clone(), number: entered.number }))
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        match self {
-            Held::Nothing => {}
-            Held::Chunk { account, bytes } => {
+        match &self.0 {
+            Counted::Nothing => {}
+            Counted::Chunk { account, bytes } => {
                 account.chunks.fetch_sub(*bytes, Relaxed);
             }
-            Held::Claim { reader, number } => {
+            Counted::Claim { reader, number } => {
                 // A stream goes when the account is no longer locked: its task may hold further claims.
                 let _stream = reader.account.ledger.lock().leave(&reader.user, *number);
             }

@@ -137,7 +137,11 @@ impl Server {
                     warnings: Warnings::kept(),
                 };
                 let name = call.user.name.clone();
-                if call.is_heavy() { self.heavy.run(&name, make(call, reader)).await } else { make(call, reader).await }
+                if call.is_heavy() {
+                    self.heavy.run(&name, make(call, reader)).await
+                } else {
+                    self.heavy.beside(&name, make(call, reader)).await
+                }
             }
         }
     }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use super::{Cost, Entry, entry};
 use crate::{
     cel::{Budget, Failure, value::Value},
-    pattern,
+    pattern::{self, Pattern},
 };
 
 pub const TABLE: &[Entry] = &[
@@ -19,7 +17,7 @@ pub const TABLE: &[Entry] = &[
     }),
     entry(&["string.find(string): string"], Cost::Pattern, |values, budget| match values {
         [Value::String(text), Value::String(pattern)] => {
-            Ok(Value::text(charged(pattern, budget)?.find(text).map_or("", |found| found.as_str())))
+            Ok(Value::text(charged(pattern, budget)?.find(text).unwrap_or_default()))
         }
         _ => Err(Failure::NoOverload),
     }),
@@ -34,9 +32,8 @@ pub const TABLE: &[Entry] = &[
                 }
                 _ => return Err(Failure::NoOverload),
             };
-            let regex = charged(pattern, budget)?;
-            let found: Vec<Value<'_>> =
-                regex.find_iter(text).take(limit).map(|found| Value::text(found.as_str())).collect();
+            let pattern = charged(pattern, budget)?;
+            let found: Vec<Value<'_>> = pattern.find_all(text, limit).into_iter().map(Value::text).collect();
             budget.spend(found.len() as u64)?;
             Ok(Value::list(found))
         },
@@ -46,9 +43,9 @@ pub const TABLE: &[Entry] = &[
 /// What compiling a pattern that is not remembered costs.
 const COMPILATION: u64 = 500;
 
-fn charged(pattern: &str, budget: &Budget) -> Result<Arc<Regex>, Failure> {
-    if let Some(regex) = pattern::known(pattern) {
-        return Ok(regex);
+fn charged(pattern: &str, budget: &Budget) -> Result<Arc<Pattern>, Failure> {
+    if let Some(compiled) = pattern::known(pattern) {
+        return Ok(compiled);
     }
     budget.spend(COMPILATION)?;
     pattern::remember(pattern).map_err(Failure::Error)

@@ -283,8 +283,13 @@ mod tests {
         assert_eq!(trial.ledger.held(), 110);
         // It does not move any more.
         assert_eq!(trial.enter("b", 1, Need::Granted), Ok(vec![0]));
-        // Past twice the bound all that counts is the bound.
-        assert_eq!(trial.enter("b", 160, Need::Granted), Ok(vec![1, 2]));
+        // What was done is told. Past twice the bound all that counts is the bound.
+        assert_eq!(trial.enter("b", 160, Need::Granted), Ok(vec![2, 3]));
+        for (held, ended) in [(200, vec![]), (210, vec![4])] {
+            assert_eq!(trial.ledger.held(), held);
+            trial.streams[4].1.set(trial.now() + Duration::from_secs(1));
+            assert_eq!(trial.enter("c", 10, Need::Granted), Ok(ended));
+        }
     }
 
     #[test]

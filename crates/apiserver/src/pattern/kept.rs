@@ -1,0 +1,106 @@
+//! Compiled patterns that are kept for their next use, whatever they stand in: within a bound of bytes for all, past which
+//! those go that were not used for longest.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::RwLock;
+
+use super::{Pattern, compile};
+
+/// Of all programs and their texts. An ordinary one takes 2 to 20 KB.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+
+static KEPT: LazyLock<RwLock<Kept>> = LazyLock::new(|| RwLock::new(Kept::within(MAX_KEPT_BYTES)));
+
+/// The compiled pattern, if it was used lately. Equal patterns are one, wherever they stand.
+pub fn known(pattern: &str) -> Option<Arc<Pattern>> {
+    KEPT.read().get(pattern)
+}
+
+/// Compiles a pattern where it is not known, and keeps it. What stands in schemas is compiled when it is first used.
+pub fn remember(pattern: &str) -> Result<Arc<Pattern>, String> {
+    if let Some(compiled) = known(pattern) {
+        return Ok(compiled);
+    }
+    let compiled = Arc::new(compile(pattern)?);
+    KEPT.write().add(pattern, &compiled);
+    Ok(compiled)
+}
+
+struct Kept {
+    bound: usize,
+    bytes: usize,
+    slots: HashMap<Arc<str>, Slot>,
+    /// Whose turn it is to go; who was used since his last turn has another.
+    turns: VecDeque<Arc<str>>,
+}
+
+struct Slot {
+    pattern: Arc<Pattern>,
+    was_used: AtomicBool,
+}
+
+impl Kept {
+    fn within(bound: usize) -> Self {
+        Self { bound, bytes: 0, slots: HashMap::new(), turns: VecDeque::new() }
+    }
+
+    fn get(&self, text: &str) -> Option<Arc<Pattern>> {
+        let slot = self.slots.get(text)?;
+        slot.was_used.store(true, Relaxed);
+        Some(Arc::clone(&slot.pattern))
+    }
+
+    fn add(&mut self, text: &str, pattern: &Arc<Pattern>) {
+        if self.slots.contains_key(text) {
+            return;
+        }
+        let text: Arc<str> = text.into();
+        self.bytes += size(&text, pattern);
+        while self.bytes > self.bound
+            && let Some(first) = self.turns.pop_front()
+        {
+            let is_used = self.slots.get(&first).is_some_and(|slot| slot.was_used.swap(false, Relaxed));
+            if is_used {
+                self.turns.push_back(first);
+            } else if let Some(gone) = self.slots.remove(&first) {
+                self.bytes -= size(&first, &gone.pattern);
+            }
+        }
+        self.turns.push_back(Arc::clone(&text));
+        self.slots.insert(text, Slot { pattern: Arc::clone(pattern), was_used: AtomicBool::new(false) });
+    }
+}
+
+/// With its places in both collections.
+fn size(text: &Arc<str>, pattern: &Pattern) -> usize {
+    pattern.size() + text.len() + size_of::<Slot>() + 4 * size_of::<Arc<str>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_used_goes_first() {
+        let text = |number: usize| format!("^x{number:03}$");
+        let compiled = |number: usize| Arc::new(compile(&text(number)).unwrap());
+        let each = size(&text(0).as_str().into(), &compiled(0));
+        let mut kept = Kept::within(10 * each + each / 2);
+        for number in 0..100 {
+            kept.add(&text(number), &compiled(number));
+            kept.add(&text(number), &compiled(number));
+            assert!(kept.bytes <= kept.bound && kept.slots.len() == kept.turns.len());
+            // This one is in use all the time.
+            assert!(kept.get(&text(0)).is_some(), "{number}");
+        }
+        let left: Vec<usize> = (0..100).filter(|number| kept.get(&text(*number)).is_some()).collect();
+        assert!(left.len() >= 9 && left[1..].iter().all(|number| *number >= 90), "{left:?}");
+    }
+}
