@@ -427,6 +427,11 @@ impl Running {
         self.server.renewed.notified().await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn outgoing(&self) -> &Outgoing {
+        &self.server.outgoing
+    }
+
     /// Requests of a caller in this process, who is `user`: no socket, the same pipeline (wall W3).
     pub fn in_process<B>(&self, user: User) -> impl Fn(Request<B>) -> Answer + Send + Sync + 'static + use<B>
     where

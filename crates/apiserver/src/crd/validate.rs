@@ -423,3 +423,22 @@ fn descend(schema: &Schema, value: &Value, path: &Path<'_>, errors: &mut FieldEr
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of some 100 KB.
+    #[test]
+    fn a_document_keeps_little_of_large_patterns() {
+        let mut patterns = Patterns::default();
+        for number in 0..100 {
+            let text = format!("^([a-z0-9]{{0,60}}-){{0,20}}D{number}$");
+            assert!(patterns.get(&text).unwrap().is_match(&format!("a-D{number}")));
+            assert!(patterns.bytes <= MAX_PATTERN_BYTES);
+        }
+        let sizes = patterns.by_text.iter().map(|(text, pattern)| text.len() + pattern.as_ref().unwrap().size());
+        assert_eq!(sizes.sum::<usize>(), patterns.bytes);
+        assert!((1..100).contains(&patterns.by_text.len()), "{}", patterns.by_text.len());
+    }
+}

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use h2::RecvStream;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
+use stdx::{SystemClock, SystemRandom};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
@@ -14,12 +16,16 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::http::{
-    listener::{Answer, Handler, Peer, RequestBody, serve},
-    loopback,
-    negotiate::Format,
-    progress::Connection,
-    verbs,
+use crate::{
+    http::{
+        listener::{Answer, Handler, Peer, RequestBody, serve},
+        loopback,
+        negotiate::Format,
+        progress::Connection,
+        verbs,
+    },
+    identity::User,
+    server::{Config, Server},
 };
 
 const MADE: usize = 100_000;
@@ -314,4 +320,52 @@ async fn a_reader_that_stalls_gives_back_what_it_held() {
     jane.ask("jane/read", 1).await;
     jane.resets(1).await;
     served.comes_to_hold(|held| held == 0).await;
+}
+
+/// Through the whole pipeline, as if asked on a connection.
+#[tokio::test]
+async fn answers_watches_and_refusals_count_until_they_are_gone() {
+    const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+    const LARGE: usize = 300_000;
+    let directory = tempfile::tempdir().unwrap();
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom::default()));
+    let running = Server::start(Config::new(directory.path()), clock, random).await.unwrap();
+    let admin = User { name: "admin".into(), groups: vec!["system:masters".into()], ..User::default() };
+    let handle = running.in_process::<Full<Bytes>>(admin);
+    let ask = async |method: &str, path: &str, form: (&str, &str), body: String| {
+        let request = Request::builder().method(method).uri(path).header("accept", form.0);
+        let request = request.header("content-type", form.1).body(Full::new(body.into())).unwrap();
+        connected(handle(request)).await
+    };
+    let held = || running.outgoing().held();
+    let json = "application/json";
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let container = json!({"name": "a", "image": "a", "env": [{"name": "a", "value": "x".repeat(LARGE)}]});
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container]}});
+    let job = json!({"metadata": {"name": "large"}, "spec": {"template": template}});
+    let created = ask("POST", JOBS, (json, json), job.to_string()).await;
+    assert_eq!((created.status(), held()), (StatusCode::CREATED, 0));
+
+    let patch = json!({"spec": {"template": {"metadata": {"labels": {"x": "y"}}}}}).to_string();
+    let refusal = ask("PATCH", &format!("{JOBS}/large"), (json, "application/merge-patch+json"), patch).await;
+    assert_eq!(refusal.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let counted = held();
+    let text = refusal.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.len() == counted && (10_000..50_000).contains(&counted), "{counted} of {}", text.len());
+    drop(text);
+    assert_eq!(held(), 0);
+
+    let yaml = ask("GET", &format!("{JOBS}/large"), ("application/yaml", json), String::new()).await;
+    assert!((LARGE..2 * LARGE).contains(&held()), "{}", held());
+    drop(yaml);
+    assert_eq!(held(), 0);
+
+    let path = format!("{JOBS}?watch=1&includeObject=Object");
+    let mut watch = ask("GET", &path, (table, json), String::new()).await.into_body();
+    let event = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(event.len() > LARGE && held() >= event.len(), "{} of {}", held(), event.len());
+    drop(event);
+    assert_eq!(held(), 0);
+    drop(watch);
+    running.stop().await;
 }
