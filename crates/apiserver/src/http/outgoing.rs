@@ -47,7 +47,10 @@ struct Account {
 
 /// For whom something is made, and the stream it leaves by.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct Reader(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
     account: Arc<Account>,
     user: Arc<str>,
     stream: Option<Stream>,
@@ -62,7 +65,7 @@ enum Counted {
     #[default]
     Nothing,
     Chunk {
-        account: Arc<Account>,
+        reader: Reader,
         bytes: usize,
     },
     Claim {
@@ -86,7 +89,7 @@ impl Outgoing {
 
     /// This user, who asked over the stream that the request is served on.
     pub fn reader(&self, user: &str) -> Reader {
-        Reader { account: Arc::clone(&self.0), user: user.into(), stream: Stream::current() }
+        Reader(Arc::new(Asked { account: Arc::clone(&self.0), user: user.into(), stream: Stream::current() }))
     }
 
     #[cfg(test)]
@@ -104,7 +107,8 @@ impl Reader {
 
     /// Refuses to begin with what may become large.
     pub fn check(&self) -> Result<(), Status> {
-        let is_refused = self.stream.is_some() && self.account.ledger.lock().would_refuse(&self.user, SMALL_BYTES);
+        let is_refused =
+            self.0.stream.is_some() && self.0.account.ledger.lock().would_refuse(&self.0.user, SMALL_BYTES);
         if is_refused { Err(too_many()) } else { Ok(()) }
     }
 
@@ -122,7 +126,7 @@ impl Reader {
 
     /// What was made, counted until the last part of it has been sent.
     pub fn made(&self, bytes: Vec<u8>) -> Bytes {
-        if self.stream.is_none() || bytes.is_empty() {
+        if self.0.stream.is_none() || bytes.is_empty() {
             return bytes.into();
         }
         let held = self.hold(bytes.capacity());
@@ -139,20 +143,20 @@ impl Reader {
 
     /// Counts what a compressor takes, where it is left.
     pub fn compressor(&self) -> Option<Held> {
-        let is_left = self.account.ledger.lock().has_left(COMPRESSOR_BYTES);
+        let is_left = self.0.account.ledger.lock().has_left(COMPRESSOR_BYTES);
         is_left.then(|| self.hold(COMPRESSOR_BYTES))
     }
 
     fn claim(&self, bytes: usize, need: Need) -> Result<Held, Refused> {
-        let Some(stream) = &self.stream else { return Ok(Held::default()) };
-        let Account { chunks_bound, chunks, ledger } = &*self.account;
+        let Some(stream) = &self.0.stream else { return Ok(Held::default()) };
+        let Account { chunks_bound, chunks, ledger } = &*self.0.account;
         if bytes <= CHUNK && need == Need::Granted {
             if chunks.fetch_add(bytes, Relaxed) < *chunks_bound {
-                return Ok(Held(Counted::Chunk { account: Arc::clone(&self.account), bytes }));
+                return Ok(Held(Counted::Chunk { reader: self.clone(), bytes }));
             }
             chunks.fetch_sub(bytes, Relaxed);
         }
-        let entered = ledger.lock().enter(&self.user, bytes, need, stream.clone(), Instant::now())?;
+        let entered = ledger.lock().enter(&self.0.user, bytes, need, stream.clone(), Instant::now())?;
         for stream in entered.ending {
             stream.end();
         }
@@ -164,12 +168,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         match &self.0 {
             Counted::Nothing => {}
-            Counted::Chunk { account, bytes } => {
-                account.chunks.fetch_sub(*bytes, Relaxed);
+            Counted::Chunk { reader, bytes } => {
+                reader.0.account.chunks.fetch_sub(*bytes, Relaxed);
             }
             Counted::Claim { reader, number } => {
                 // A stream goes when the account is no longer locked: its task may hold further claims.
-                let _stream = reader.account.ledger.lock().leave(&reader.user, *number);
+                let _stream = reader.0.account.ledger.lock().leave(&reader.0.user, *number);
             }
         }
     }
