@@ -104,9 +104,13 @@ async fn only_what_is_made_for_one_reader_counts() {
 async fn bytes_are_held_until_the_last_of_them_is_sent() {
     let outgoing = Outgoing::default();
     let reader = connected(async { outgoing.reader("jane") }).await;
-    let answer = reader.answer(made(MADE), true).unwrap().into_body();
-    let Body::Whole(Some(answer)) = answer else { panic!("{answer:?}") };
-    for bytes in [answer, reader.made(vec![b'x'; MADE])] {
+    let answered = || match reader.answer(made(MADE), true).unwrap().into_body() {
+        Body::Whole(Some(bytes)) => bytes,
+        other => panic!("{other:?}"),
+    };
+    let chunk = || reader.made(vec![b'x'; MADE]);
+    for make in [&answered as &dyn Fn() -> Bytes, &chunk] {
+        let bytes = make();
         let queued = bytes.slice(MADE - 1..);
         drop(bytes);
         assert_eq!(outgoing.held(), MADE);
