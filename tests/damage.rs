@@ -79,10 +79,12 @@ fn a_damaged_state_is_refused_with_what_can_be_done() {
     assert!(said.contains("state/version is damaged: it says nothing") && said.contains("backup"), "{said}");
     fs::rename(&moved, &version).unwrap();
     let astray = journal.join(format!("{:020}.log", 99_999));
-    fs::write(&astray, "xy").unwrap();
-    let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
-    let parts = ["99999.log does not follow the segment before it", "backup", "--accept-data-loss"];
-    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    for (content, what) in [("xy", "does not begin as a segment does"), ("", "does not follow the segment before it")] {
+        fs::write(&astray, content).unwrap();
+        let said = refusal(&server.data_dir(), &server.kubeconfig(), &[]);
+        let parts = [&*format!("99999.log {what}"), "backup", "--accept-data-loss"];
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
     fs::remove_file(&astray).unwrap();
     // A new key would make all credentials void.
     for name in ["pki", "pki/ca.key", "pki/sa.key"] {

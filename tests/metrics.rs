@@ -127,7 +127,10 @@ fn families_are_those_of_upstream() {
     for (name, family) in &known {
         match served.get(name) {
             Some(found) => assert_eq!(found, family, "{name}"),
-            None => assert!(NOT_THERE.contains(&&**name), "{name} has no series\n{text}"),
+            None => {
+                let is_of_parts = name.starts_with("workqueue_") || name.starts_with("rest_client_");
+                assert!(is_of_parts || NOT_THERE.contains(&&**name), "{name} has no series\n{text}");
+            }
         }
     }
     let ours = |name: &&String| name.starts_with("coracle_") || *name == "process_threads";

@@ -46,6 +46,10 @@ impl Controller for Budgets {
         "controllermanager"
     }
 
+    fn queue(&self) -> &'static str {
+        "disruption"
+    }
+
     fn account(&self) -> &'static str {
         "disruption-controller"
     }

@@ -92,6 +92,11 @@ pub trait Controller: Send + Sync + 'static {
     /// The name of its events.
     fn name(&self) -> &'static str;
 
+    /// The name under which its queue is measured: two controllers must not have the same.
+    fn queue(&self) -> &'static str {
+        self.name()
+    }
+
     /// The service account in `kube-system` under which a stock cluster's writes.
     fn account(&self) -> &'static str {
         self.name()
@@ -132,7 +137,7 @@ pub async fn run(controller: Arc<dyn Controller>, shell: Shell) {
     let news = Arc::new(Notify::new());
     let subscriptions: Vec<AnySubscription> =
         topics.iter().map(|topic| shell.caches.subscribe(*topic, &news)).collect();
-    let queue = shell.caches.queues.open(&queue_name(controller.name()));
+    let queue = shell.caches.queues.open(&queue_name(controller.queue()));
     let mut tasks = JoinSet::new();
     let worker = Worker {
         controller: Arc::clone(&controller),

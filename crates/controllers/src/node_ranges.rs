@@ -161,6 +161,10 @@ impl Controller for NodeRanges {
         "cidrAllocator"
     }
 
+    fn queue(&self) -> &'static str {
+        "cidrallocator_node"
+    }
+
     fn account(&self) -> &'static str {
         "node-controller"
     }

@@ -25,9 +25,9 @@ pub enum JournalError {
         .0.display()
     )]
     Unmarked(PathBuf),
-    /// A segment without records that does not begin where the one before it ends.
-    #[error("{} does not follow the segment before it", .0.display())]
-    Astray(PathBuf),
+    /// The last of several segments is not what follows the one before it.
+    #[error("{} {what}", segment.display())]
+    Astray { segment: PathBuf, what: &'static str },
     /// A file was removed or replaced by somebody else.
     #[error("{} is not there any more", .0.display())]
     Gone(PathBuf),
@@ -47,7 +47,7 @@ impl JournalError {
     /// Whether what was durable is not there, or is not what was written.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt { .. } | Self::Lost { .. } | Self::Unmarked(_) | Self::Astray(_) => true,
+            Self::Corrupt { .. } | Self::Lost { .. } | Self::Unmarked(_) | Self::Astray { .. } => true,
             Self::Gone(_) | Self::Missing { .. } => true,
             Self::Exists(_) | Self::TooLarge { .. } | Self::Io { .. } => false,
         }

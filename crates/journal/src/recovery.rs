@@ -158,7 +158,8 @@ impl Stop {
         }
         let Some(unfinished) = unfinished else { return Ok(()) };
         if unfinished.first != self.next {
-            return Err(JournalError::Astray(segment_path(dir, unfinished.first)));
+            let what = "does not follow the segment before it";
+            return Err(JournalError::Astray { segment: segment_path(dir, unfinished.first), what });
         }
         // It was begun after the segment before it was complete.
         match tail.and_then(|tail| tail.torn) {
@@ -186,6 +187,10 @@ fn take_unfinished(
     let torn = last.durable <= SEGMENT_HEADER as u64 && SegmentHeader::may_be_torn(&header);
     if torn || accept_loss {
         return Ok(spans.pop());
+    }
+    // Where there is none before it, nothing would be left to go on with.
+    if spans.len() > 1 {
+        return Err(JournalError::Astray { segment: path, what: "does not begin as a segment does" });
     }
     Err(JournalError::Corrupt { segment: path, offset: 0, what: "the segment's header is invalid" })
 }

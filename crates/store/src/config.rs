@@ -86,6 +86,9 @@ impl OpenError {
 
     /// Damage that [`Config::accept_loss`] gets past.
     pub fn is_lost_end(&self) -> bool {
-        matches!(self, Self::Journal(JournalError::Lost { .. } | JournalError::Unmarked(_) | JournalError::Astray(_)))
+        matches!(
+            self,
+            Self::Journal(JournalError::Lost { .. } | JournalError::Unmarked(_) | JournalError::Astray { .. })
+        )
     }
 }

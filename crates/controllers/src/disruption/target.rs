@@ -28,6 +28,10 @@ impl Controller for StaleTargets {
         "controllermanager"
     }
 
+    fn queue(&self) -> &'static str {
+        "stale_pod_disruption"
+    }
+
     fn account(&self) -> &'static str {
         "disruption-controller"
     }

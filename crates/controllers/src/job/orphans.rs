@@ -20,6 +20,10 @@ impl Controller for OrphanedPods {
         "job-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "job_orphan_pod"
+    }
+
     fn topics(&self) -> &'static [Topic] {
         &[Topic::Job, Topic::Pod]
     }
