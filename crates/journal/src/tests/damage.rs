@@ -150,7 +150,7 @@ fn a_segment_that_no_crash_left_is_refused_and_not_removed() {
             Ok(journal) => assert!(accepted && journal.next_sequence() == next, "{first} {bytes:?}"),
             Err(error) => {
                 assert!(
-                    !accepted && matches!(&error, JournalError::Corrupt { segment, .. } if *segment == path),
+                    !accepted && matches!(&error, JournalError::Astray { segment, .. } if *segment == path),
                     "{error}"
                 );
                 assert_eq!(content(&disk, &path), bytes);
