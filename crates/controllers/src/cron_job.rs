@@ -151,11 +151,6 @@ impl Step<'_> {
                 self.warn("InvalidSchedule", format!("invalid schedule: {} : {why}", spec.schedule));
                 None
             }
-            Start::Missed(time) => {
-                let time = time.strftime("%a, %d %b %Y %H:%M:%S +0000");
-                self.warn("MissSchedule", format!("Missed scheduled time to start a job: {time}"));
-                None
-            }
             Start::At(time) => {
                 if due.missed_many {
                     let advice = "Set or decrease .spec.startingDeadlineSeconds or check clock skew";

@@ -19,8 +19,6 @@ pub struct Due {
 pub enum Start {
     Nothing,
     At(Timestamp),
-    /// Too late by the deadline for starts.
-    Missed(Timestamp),
     /// The schedule has no times.
     Never,
 }
@@ -42,21 +40,20 @@ pub fn zone(cron_job: &CronJob) -> Result<TimeZone, Unclear> {
 }
 
 impl Due {
-    /// Of the times that were missed only the last is made up for.
+    /// Of the times that were missed only the last is made up for, and only within the deadline for starts.
     pub fn of(cron_job: &CronJob, status: &CronJobStatus, zone: &TimeZone, now: Timestamp) -> Result<Self, Unclear> {
         let schedule = Schedule::parse(&cron_job.spec.schedule).map_err(Unclear::Schedule)?;
         let known = status.last_schedule_time.or(cron_job.metadata.creation_timestamp).unwrap_or(now);
-        let last = schedule.last_between(zone, known, now);
-        let next = schedule.next_after(zone, last.unwrap_or(known));
         let deadline = cron_job.spec.starting_deadline_seconds;
         let too_early = deadline.and_then(|seconds| now.checked_sub(SignedDuration::from_secs(seconds)).ok());
+        let since = known.max(too_early.unwrap_or(known));
+        let last = schedule.last_between(zone, since, now);
+        let next = schedule.next_after(zone, last.unwrap_or(since));
         let start = match last {
-            Some(last) if too_early.is_some_and(|too_early| last < too_early) => Start::Missed(last),
             Some(last) => Start::At(last),
             None if next.is_none() => Start::Never,
             None => Start::Nothing,
         };
-        let since = known.max(too_early.unwrap_or(known));
         Ok(Self { start, next, missed_many: missed(&schedule, zone, since, now) > MANY })
     }
 }

@@ -122,8 +122,13 @@ impl Scene<'_> {
             None => format!("Deployment {:?}", &*self.deployment.metadata.name),
         };
         let Some(new) = &self.sets.new else { return };
-        if current.is_none() {
-            let (reason, message) = if new.status.observed_generation == 0 {
+        let of_another = current.as_ref().is_some_and(|current| {
+            let is_told = matches!(&*current.reason, COMPLETE | TIMED_OUT) && !current.message.starts_with(&subject);
+            // A set that was taken up again is no new one.
+            is_told && new.metadata.creation_timestamp.is_some_and(|made| Some(made) >= current.last_update_time)
+        });
+        if current.is_none() || of_another {
+            let (reason, message) = if of_another || new.status.observed_generation == 0 {
                 ("NewReplicaSetCreated", format!("Created new replica set {:?}", &*new.metadata.name))
             } else {
                 ("FoundNewReplicaSet", format!("Found new replica set {:?}", &*new.metadata.name))
