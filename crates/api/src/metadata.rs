@@ -82,10 +82,32 @@ pub fn validate(object: &Value, scope: Scope, rule: NameRule, errors: &mut Field
         (Scope::Cluster, "") => {}
         (Scope::Cluster, _) => errors.push(FieldError::forbidden(&path.child("namespace"), "not allowed on this type")),
     }
-    if metadata["generation"].as_i64().is_some_and(|generation| generation < 0) {
-        errors.extend(invalid("generation", vec!["must be greater than or equal to 0".to_owned()]));
-    }
+    validate_generation(metadata, path, errors);
     validate_common(metadata, path, errors);
+}
+
+/// The metadata of a resource inside another (`x-kubernetes-embedded-resource`): it need not have a name, and whether
+/// it has a namespace says itself.
+pub fn validate_embedded(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (field, prefix) in [("generateName", true), ("name", false)] {
+        let name = text(metadata, field);
+        if !name.is_empty() {
+            push_all(NameRule::PathSegment.check(name, prefix), name, &path.child(field), errors);
+        }
+    }
+    let namespace = text(metadata, "namespace");
+    if !namespace.is_empty() {
+        push_all(syntax::is_dns1123_label(namespace), namespace, &path.child("namespace"), errors);
+    }
+    validate_generation(metadata, path, errors);
+    validate_common(metadata, path, errors);
+}
+
+fn validate_generation(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if metadata["generation"].as_i64().is_some_and(|generation| generation < 0) {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(&path.child("generation"), metadata["generation"].clone(), detail));
+    }
 }
 
 /// The metadata of an updated object, after [`prepare_update`] and with its resourceVersion filled in.
@@ -164,7 +186,8 @@ fn validate_owner_references(references: &Value, path: &Path<'_>, errors: &mut F
     let mut controller: Option<String> = None;
     for reference in elements(references) {
         let api_version = text(reference, "apiVersion");
-        if api_version.rsplit('/').next().is_none_or(str::is_empty) {
+        // What is no group and version has none.
+        if api_version.rsplit('/').next().is_none_or(str::is_empty) || api_version.matches('/').count() > 1 {
             errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, "version must not be empty"));
         }
         for field in ["kind", "name", "uid"] {

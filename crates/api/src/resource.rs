@@ -225,6 +225,11 @@ impl Resource {
         self.storage.conversion.is_none() && *self.api_version() == *self.storage.api_version
     }
 
+    /// The schema under which documents are stored.
+    pub fn stored_hash(&self) -> u64 {
+        self.storage.schema.as_ref().map_or(self.schema_hash, |stored| stored.hash)
+    }
+
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
     }

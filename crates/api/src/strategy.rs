@@ -49,7 +49,7 @@ pub struct Strategy {
     /// An update without a resourceVersion is allowed.
     pub unconditional_update: bool,
     /// The grace period of a graceful delete, in seconds, from the object (pods); `None`: deleted at once.
-    pub grace_period_seconds: fn(&Value) -> Option<i64>,
+    pub grace_period_seconds: fn(object: &Value, asked: Option<i64>) -> Option<i64>,
     /// What becomes of the objects that one owns when it is deleted without a word about them.
     pub dependents: Dependents,
     /// A delete answers with the object instead of a `Status`.
@@ -97,7 +97,7 @@ impl Strategy {
         counts_generation: false,
         create_on_update: false,
         unconditional_update: true,
-        grace_period_seconds: |_| None,
+        grace_period_seconds: |_, _| None,
         dependents: Dependents::Collected,
         returns_deleted_object: false,
     };

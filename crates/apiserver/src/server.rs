@@ -339,6 +339,8 @@ impl Server {
     pub(crate) fn render_metrics(&self) -> String {
         let snapshot = self.engine.store.snapshot();
         let registry = self.engine.registry.load();
+        self.metrics.requests.retain(|of| registry.find(of.group, of.version, of.resource).is_some());
+        self.engine.commits.retain(|group, plural| registry.find_preferred(group, plural).is_some());
         let mut objects: Vec<(String, String, usize)> = Vec::new();
         for group in registry.groups() {
             for row in group.versions.iter().flat_map(|version| version.rows()) {

@@ -224,7 +224,7 @@ fn parse_type(types: &mut Types, text: &str) -> TypeId {
         _ => {
             if let Some(value) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
                 let value = parse_type(types, value);
-                return types.add(Shape::Map(Map { value, atomic: false }));
+                return types.add(Shape::Map(Map { value, atomic: false, null: crate::types::Null::Kept }));
             }
             if text.starts_with('[') {
                 return types.add(Shape::Any);

@@ -123,6 +123,7 @@ impl<'t> Check<'t> {
         match (of.shape(), value) {
             (Shape::Object(object), value) => self.custom_object(value, of, at, object.embedded_resource)?,
             (Shape::Map(map), Value::Object(fields)) => {
+                fields.retain(|_, child| map.null.keep(child));
                 for (key, child) in fields {
                     self.custom_value(child, of.of(map.value), &at.key(key))?;
                 }
@@ -166,6 +167,7 @@ impl<'t> Check<'t> {
                 }
                 (None, _) if is_resource && matches!(&**name, "apiVersion" | "kind") => true,
                 (None, _) => match object.additional {
+                    Some(_) if !object.additional_null.keep(child) => false,
                     Some(additional) => {
                         result = self.custom_value(child, of.of(additional), &path);
                         true

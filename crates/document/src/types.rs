@@ -91,6 +91,20 @@ pub struct Map {
     pub value: TypeId,
     /// `x-kubernetes-map-type: atomic`: owned and replaced as a whole.
     pub atomic: bool,
+    /// What a null is among the values (custom resources).
+    pub null: Null,
+}
+
+/// What becomes of a null among the values of a map.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Null {
+    /// It is a value like others.
+    #[default]
+    Kept,
+    /// It is no value, and says that there is none.
+    Dropped,
+    /// It stands for this default.
+    Replaced(Value),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -101,6 +115,8 @@ pub struct Object {
     pub preserve_unknown: bool,
     /// The type of the values of fields not named above (`additionalProperties` beside `properties`).
     pub additional: Option<TypeId>,
+    /// What a null is among those values.
+    pub additional_null: Null,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic: bool,
     /// `x-kubernetes-embedded-resource`: apiVersion, kind and metadata are always allowed.
@@ -218,6 +234,21 @@ impl<'a> Type<'a> {
         let Shape::Object(object) = self.shape() else { return None };
         let field = object.field(name)?;
         Some((field, self.of(field.id)))
+    }
+}
+
+impl Null {
+    /// Whether `value` is there after it was looked at for being null.
+    pub fn keep(&self, value: &mut Value) -> bool {
+        match self {
+            _ if !value.is_null() => true,
+            Null::Kept => true,
+            Null::Dropped => false,
+            Null::Replaced(default) => {
+                *value = default.clone();
+                true
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use document::{
     TypeId, Types,
-    types::{Field, List, ListPatch, ListTopology, Map, Object, ObjectPatch, Scalar, Shape},
+    types::{Field, List, ListPatch, ListTopology, Map, Null, Object, ObjectPatch, Scalar, Shape},
 };
 
 const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/types.txt"));
@@ -122,7 +122,10 @@ impl<'a> Reader<'a> {
                     item: self.parse(words),
                 })
             }
-            "map" => Shape::Map(Map { atomic: words.next() == Some("atomic"), value: self.parse(words) }),
+            "map" => {
+                let atomic = words.next() == Some("atomic");
+                Shape::Map(Map { atomic, value: self.parse(words), null: Null::Kept })
+            }
             word @ ("atomic" | "granular") => {
                 let target = self.parse(words);
                 let id = self.types.add(Shape::Any);

@@ -136,12 +136,13 @@ fn validate_create(pod: &Value, errors: &mut FieldErrors) {
     });
 }
 
-/// `None` where no node has anything to end.
-fn grace_period_seconds(pod: &Value) -> Option<i64> {
+/// None where no node has anything to end.
+fn grace_period_seconds(pod: &Value, asked: Option<i64>) -> Option<i64> {
     let is_running =
         !text(&pod["spec"], "nodeName").is_empty() && !matches!(text(&pod["status"], "phase"), "Failed" | "Succeeded");
-    let seconds = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
-    is_running.then_some(if seconds < 0 { 1 } else { seconds })
+    let own = || pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
+    let seconds = if is_running { asked.unwrap_or_else(own) } else { 0 };
+    Some(if seconds < 0 { 1 } else { seconds })
 }
 
 /// `Guaranteed` where every container is limited in cpu and memory to just what it asks for, `BestEffort`

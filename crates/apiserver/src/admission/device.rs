@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{elements, text};
 use crate::cel::{
-    CALL_LIMIT, compile,
+    CALL_LIMIT, compile_with_bind,
     types::{Declared, MapType, Type},
 };
 
@@ -67,7 +67,7 @@ fn selectors(list: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.push(FieldError::too_long(&place, MAX_EXPRESSION_BYTES));
             continue;
         }
-        match compile(expression, &VARIABLES) {
+        match compile_with_bind(expression, &VARIABLES) {
             Err(error) => {
                 let detail = format!("compilation failed: {}", error.describe(expression));
                 errors.push(FieldError::invalid(&place, expression, detail));
@@ -124,6 +124,7 @@ mod tests {
             "device.attributes.exists(k, device.attributes.exists(j, device.attributes.exists(l, device.attributes.exists(m, true))))",
             &["Forbidden: too complex, exceeds cost limit"],
         );
+        check("cel.bind(a, device.attributes['example.com'], a.size == '1' && a.kind == 'x')", &[]);
         check(&"x".repeat(MAX_EXPRESSION_BYTES + 1), &["Too long: may not be more than 10240 bytes"]);
     }
 

@@ -126,8 +126,6 @@ pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
         "resource": plural(matched),
         "requestKind": kind(request.resource),
         "requestResource": plural(request.resource),
-        "name": request.name,
-        "namespace": request.namespace,
         "operation": request.operation.name(),
         "userInfo": user_info,
         "dryRun": request.dry_run,
@@ -140,6 +138,12 @@ pub fn request_document(request: &Request<'_>, matched: &Resource) -> Json {
     if !request.subresource.is_empty() {
         document["subResource"] = request.subresource.into();
         document["requestSubResource"] = request.subresource.into();
+    }
+    // A collection has no name, nor has what is given one only when it is stored.
+    for (field, value) in [("name", request.name), ("namespace", request.namespace)] {
+        if !value.is_empty() {
+            document[field] = value.into();
+        }
     }
     document
 }

@@ -109,7 +109,15 @@ pub type Variables<'v, 'a> = [(&'v str, Value<'a>)];
 
 /// Compiles `source` where these variables exist.
 pub fn compile(source: &str, variables: &[(Box<str>, Declared)]) -> Result<Program, SyntaxError> {
-    let mut expression = parse::parse(source)?;
+    check(parse::parse(source, false)?, variables)
+}
+
+/// The same where `cel.bind` is known, too: only selectors of devices have it.
+pub fn compile_with_bind(source: &str, variables: &[(Box<str>, Declared)]) -> Result<Program, SyntaxError> {
+    check(parse::parse(source, true)?, variables)
+}
+
+fn check(mut expression: Expression, variables: &[(Box<str>, Declared)]) -> Result<Program, SyntaxError> {
     let mut checker = Checker::new(variables);
     let checked = checker.check(&mut expression)?;
     Ok(Program { expression, result: checked.ty, max_cost: checked.cost, used: checker.used })

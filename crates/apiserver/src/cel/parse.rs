@@ -41,7 +41,8 @@ const OPERATORS: [&[(&str, &str)]; 3] = [
 
 type Parsed = Result<Expression, SyntaxError>;
 
-pub fn parse(source: &str) -> Parsed {
+/// `has_bind`: `cel.bind` is a macro, not a call of something unknown.
+pub fn parse(source: &str, has_bind: bool) -> Parsed {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(SyntaxError {
             at: 0,
@@ -51,7 +52,7 @@ pub fn parse(source: &str) -> Parsed {
             ),
         });
     }
-    let mut parser = Parser { tokens: tokens(source)?, next: 0, open: 0 };
+    let mut parser = Parser { tokens: tokens(source)?, next: 0, open: 0, has_bind };
     let expression = parser.expression()?;
     match parser.peek() {
         Token::End => Ok(expression),
@@ -68,6 +69,7 @@ struct Parser {
     next: usize,
     /// Expressions being parsed inside each other.
     open: u16,
+    has_bind: bool,
 }
 
 impl Parser {
@@ -379,7 +381,7 @@ impl Parser {
 
     /// A call on a value, or a macro that looks like one.
     fn method(&self, of: Expression, name: &str, mut arguments: Vec<Expression>, at: usize) -> Parsed {
-        if name == "bind" && arguments.len() == 3 && matches!(&of.kind, Kind::Name(root) if **root == *"cel") {
+        if self.has_bind && name == "bind" && arguments.len() == 3 && matches!(&of.kind, Kind::Name(root) if **root == *"cel") {
             return self.bind(arguments, at);
         }
         let kind = match (name, arguments.len()) {

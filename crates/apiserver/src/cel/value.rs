@@ -121,7 +121,7 @@ impl<'a> Value<'a> {
                 timestamp(text).map_or(Value::from(text.as_str()), Value::Timestamp)
             }
             (Json::String(text), Type::Duration) => {
-                duration::parse(text).map_or(Value::from(text.as_str()), Value::Duration)
+                duration::informal(text).map_or(Value::from(text.as_str()), Value::Duration)
             }
             (Json::String(text), Type::Bytes) => {
                 STANDARD.decode(text).map_or(Value::from(text.as_str()), |bytes| Value::Bytes(bytes.into()))

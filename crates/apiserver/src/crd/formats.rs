@@ -36,7 +36,7 @@ const FORMATS: [(&str, Check); 25] = [
     ("rgbcolor", |text| RGB_COLOR.is_match(text)),
     ("byte", |text| STANDARD.decode(text).is_ok()),
     ("date", |text| text.len() == 10 && timestamp(text).is_some()),
-    ("duration", |text| duration::parse(text).is_some()),
+    ("duration", |text| duration::informal(text).is_some()),
     ("datetime", date_time),
     ("k8sshortname", |text| syntax::is_dns1123_label(text).is_empty()),
     ("k8slongname", |text| syntax::is_dns1123_subdomain(text).is_empty()),

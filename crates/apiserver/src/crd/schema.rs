@@ -8,7 +8,7 @@ use api::{
 };
 use document::{
     TypeId, Types,
-    types::{Field, List, ListPatch, ListTopology, Map, Object, Scalar, Shape},
+    types::{Field, List, ListPatch, ListTopology, Map, Null, Object, Scalar, Shape},
 };
 use serde_json::Value;
 
@@ -177,11 +177,8 @@ impl Schema {
             Field::new("kind", text),
             Field::new("metadata", metadata),
         ]);
-        let Object { preserve_unknown, additional, atomic, embedded_resource, fields } = object;
-        types.set(
-            id,
-            Shape::Object(Object { preserve_unknown, additional, atomic, embedded_resource, ..Object::new(fields) }),
-        );
+        let fields = std::mem::take(&mut object.fields);
+        types.set(id, Shape::Object(Object { fields: Object::new(fields).fields, ..object }));
         id
     }
 
@@ -208,13 +205,13 @@ impl Schema {
     }
 
     fn object_shape(&self, types: &mut Types) -> Shape {
-        let additional = match &self.additional {
-            Additional::Unsaid => None,
-            Additional::Allowed => Some(types.add(Shape::Any)),
-            Additional::Of(value) => Some(value.shape(types)),
+        let (additional, null) = match &self.additional {
+            Additional::Unsaid => (None, Null::Kept),
+            Additional::Allowed => (Some(types.add(Shape::Any)), Null::Kept),
+            Additional::Of(value) => (Some(value.shape(types)), value.as_null()),
         };
         if let (Some(value), true) = (additional, self.properties.is_empty() && !self.embedded_resource) {
-            return Shape::Map(Map { value, atomic: self.atomic_map });
+            return Shape::Map(Map { value, atomic: self.atomic_map, null });
         }
         let fields = self.properties.iter().map(|(name, schema)| Field {
             required: self.required.contains(name),
@@ -226,10 +223,20 @@ impl Schema {
         Shape::Object(Object {
             preserve_unknown: self.preserve_unknown,
             additional,
+            additional_null: null,
             atomic: self.atomic_map,
             embedded_resource: self.embedded_resource,
             ..Object::new(fields)
         })
+    }
+
+    /// What a null is where a value of this schema may stand under any name.
+    fn as_null(&self) -> Null {
+        match (&self.default, self.nullable) {
+            (_, true) => Null::Kept,
+            (Some(default), false) => Null::Replaced(default.clone()),
+            (None, false) => Null::Dropped,
+        }
     }
 }
 

@@ -374,30 +374,37 @@ pub fn embedded(schema: &Schema, value: &Value, errors: &mut FieldErrors) {
         if !schema.embedded_resource || !value.is_object() {
             return;
         }
-        for name in ["apiVersion", "kind"] {
-            if value[name].as_str().is_none_or(str::is_empty) {
-                errors.push(FieldError::required(&path.child(name), "must not be empty"));
-            }
+        let (api_version, kind) = (path.child("apiVersion"), path.child("kind"));
+        if let Some(version) = named(value, "apiVersion", &api_version, errors)
+            && version.matches('/').count() > 1
+        {
+            let detail = format!("unexpected GroupVersion string: {version}");
+            errors.push(FieldError::invalid(&api_version, version, detail));
         }
-        if let Some(kind) = value["kind"].as_str().filter(|kind| !kind.is_empty()) {
-            let problems = syntax::is_dns1035_label(&kind.to_lowercase());
+        if let Some(name) = named(value, "kind", &kind, errors) {
+            let problems = syntax::is_dns1035_label(&name.to_lowercase());
             if !problems.is_empty() {
                 let detail = format!("may have mixed case, but should otherwise match: {}", problems.join(","));
-                errors.push(FieldError::invalid(&path.child("kind"), kind, detail));
+                errors.push(FieldError::invalid(&kind, name, detail));
             }
         }
-        let metadata = path.child("metadata");
-        if let Some(name) = value["metadata"]["name"].as_str() {
-            for problem in syntax::is_dns1123_subdomain(name) {
-                errors.push(FieldError::invalid(&metadata.child("name"), name, problem));
-            }
-        }
-        for key in value["metadata"]["labels"].as_object().into_iter().flatten().map(|(key, _)| key) {
-            for problem in syntax::is_qualified_name(key) {
-                errors.push(FieldError::invalid(&metadata.child("labels"), key.as_str(), problem));
-            }
-        }
+        api::metadata::validate_embedded(&value["metadata"], &path.child("metadata"), errors);
     });
+}
+
+/// A field that says what an embedded resource is.
+fn named<'v>(resource: &'v Value, field: &str, path: &Path<'_>, errors: &mut FieldErrors) -> Option<&'v str> {
+    let detail = match resource.get(field) {
+        None => {
+            errors.push(FieldError::required(path, ""));
+            return None;
+        }
+        Some(Value::String(name)) if name.is_empty() => "must not be empty",
+        Some(Value::String(name)) => return Some(name),
+        Some(_) => "must be a string",
+    };
+    errors.push(FieldError::invalid(path, resource[field].clone(), detail));
+    None
 }
 
 type Visit<'v> = &'v mut dyn FnMut(&Schema, &Value, &Path<'_>, &mut FieldErrors);

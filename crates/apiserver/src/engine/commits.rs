@@ -29,6 +29,14 @@ impl Commits {
         self.0.observe(labels, &SECONDS, elapsed);
     }
 
+    /// Forgets the writes of resources that are gone, by group and plural.
+    pub fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
+        self.0.retain(|labels| match labels.split('"').collect::<Vec<_>>()[..] {
+            [_, group, _, _, _, plural, ..] => exists(group, plural),
+            _ => true,
+        });
+    }
+
     pub fn write_metrics(&self, out: &mut String) {
         self.0.write(out, "etcd_request_duration_seconds", "How long writes to the store took, in seconds.");
         self.0.write_totals(out, "etcd_requests_total", "Writes to the store.");

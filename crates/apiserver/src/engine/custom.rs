@@ -1,8 +1,9 @@
-//! What a new instance of a custom resource asks of its definition: to be there, and to stay.
+//! What an instance of a custom resource asks of its definition: to be there, to stay, and what it may look like.
 
 use std::sync::Arc;
 
-use api::status::Status;
+use api::{field::FieldErrors, scale, status::Status};
+use serde_json::Value;
 use store::Expect;
 
 use super::{Engine, Target};
@@ -25,4 +26,14 @@ pub(super) fn expectation(engine: &Engine, target: &Target) -> Result<Option<(Ar
         return Err(Status::forbidden(target.subject(), detail));
     }
     Ok(Some((Arc::clone(&entry.key), Expect::Modified(entry.modified))))
+}
+
+/// What the definition says of the values; nothing of built-in kinds. `old` on update.
+pub(super) fn validate(target: &Target, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    let resource = &target.resource;
+    let Some(custom) = &resource.custom else { return };
+    custom.validate(new, old, errors);
+    if let Some(paths) = resource.subresource("scale").and_then(|scale| scale.scale.as_ref()) {
+        scale::validate_object(paths, &target.subresource, new, errors);
+    }
 }

@@ -287,6 +287,16 @@ pub fn complete_patched(target: &Target, document: &mut Value) -> Result<Vec<Str
     Ok(strict)
 }
 
+/// Leaves of a document what the version that is stored knows, where this row is another version of a custom resource:
+/// no version shows more than that, not even to who has just written it.
+pub fn fit_stored(resource: &Resource, document: &mut Value) {
+    let Some(stored) = &resource.storage.schema else { return };
+    let of = stored.types.get(stored.root);
+    if document::check_custom(document, of, object_meta()).is_ok() {
+        document::default(document, of);
+    }
+}
+
 /// Brings a document that was stored under another schema up to this one. What no longer fits stays as it
 /// is: reading never fails for it.
 pub fn renew(resource: &Resource, written_under: u64, document: &mut Value) {
@@ -297,9 +307,8 @@ pub fn renew(resource: &Resource, written_under: u64, document: &mut Value) {
         return;
     };
     // The defaults are those of the version that is stored; what this one does not know is left out.
-    let of = stored.types.get(stored.root);
-    if written_under != stored.hash && document::check_custom(document, of, object_meta()).is_ok() {
-        document::default(document, of);
+    if written_under != stored.hash {
+        fit_stored(resource, document);
     }
     // What does not fit has stayed.
     let _ = typed(resource, document);

@@ -130,21 +130,30 @@ fn without_nulls(object: &mut Value) {
     }
 }
 
+/// What admission is asked of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    OfObject,
+    /// Its request names no object: each is shown as the old one, without its name in the request.
+    OfCollection,
+    /// The server clears away what belongs to something deleted, or admission has been asked about the request that
+    /// the delete is the outcome of.
+    Nobody,
+}
+
 impl Engine {
     pub async fn delete(&self, target: &Target, caller: &Caller, options: &DeleteOptions) -> Result<Deleted, Status> {
-        self.delete_asking(target, caller, options, true).await
+        self.delete_asking(target, caller, options, Asks::OfObject).await
     }
 
-    /// `asks`: admission has a say. It has none where the server clears away what belongs to something deleted, and
-    /// where it has been asked about the request that the delete is the outcome of.
     pub(crate) async fn delete_asking(
         &self,
         target: &Target,
         caller: &Caller,
         options: &DeleteOptions,
-        asks: bool,
+        asks: Asks,
     ) -> Result<Deleted, Status> {
-        let mut admitted = !asks;
+        let mut admitted = asks == Asks::Nobody;
         let shown = options.to_value();
         loop {
             let entry = self.entry(target)?;
@@ -154,6 +163,9 @@ impl Engine {
                 let operation = admission::Operation::Delete;
                 let mut request = self.admission_request(operation, target, caller, Value::Null, &old);
                 request.options = &shown;
+                if asks == Asks::OfCollection {
+                    request.name = "";
+                }
                 request.dry_run |= options.dry_run;
                 self.admission.mutate(&mut request, self).await?;
                 self.admission.validate(&mut request, self).await?;
@@ -194,7 +206,7 @@ impl Engine {
         let page = self.page(target, selection)?;
         let mut deleted = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
-            match self.delete(&member(target, &entry.key), caller, options).await {
+            match self.delete_asking(&member(target, &entry.key), caller, options, Asks::OfCollection).await {
                 Ok(Deleted::Gone(written) | Deleted::Pending(written)) => deleted.push(written),
                 Err(status) if status.code == 404 => {}
                 Err(status) => return Err(status),
@@ -222,16 +234,13 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now_seconds: 
     if old["metadata"]["deletionTimestamp"].is_null() {
         (resource.strategy.prepare_delete)(&mut new, &timestamp(now_seconds));
     }
-    let own_seconds = (resource.strategy.grace_period_seconds)(old);
-    let grace_seconds = match own_seconds {
-        None => 0,
-        Some(own) => options.grace_period_seconds.map_or(own, |asked| if asked < 0 { 1 } else { asked }),
-    };
+    let own_seconds = (resource.strategy.grace_period_seconds)(old, options.grace_period_seconds);
+    let grace_seconds = own_seconds.unwrap_or(0);
     let metadata = &mut new["metadata"];
     let already = metadata["deletionTimestamp"].is_string();
     let pending_seconds = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
     let gone = grace_seconds == 0 && !is_held(resource, &new);
-    // What has no time left, and is not waited for, goes as it is.
+    // What is never waited for goes as it is.
     if gone && own_seconds.is_none() {
         return (new, true);
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Caller, Document, Engine, Target, decode,
-    delete::{DeleteOptions, Deleted},
+    delete::{Asks, DeleteOptions, Deleted},
     metadata,
     patch::Change,
     special,
@@ -75,7 +75,7 @@ async fn attempt(
     if !options.dry_run && !caller.dry_run {
         say_why(engine, target, caller, &mut options).await?;
     }
-    match engine.delete_asking(target, caller, &options, false).await? {
+    match engine.delete_asking(target, caller, &options, Asks::Nobody).await? {
         Deleted::Gone(_) | Deleted::Pending(_) => Ok(()),
     }
 }

@@ -1,6 +1,8 @@
 //! Object metadata on its way through a write: what the server sets, what it carries over, what it
 //! checks against the stored object. The syntax of the fields is validated in `api::metadata`.
 
+use std::collections::HashSet;
+
 use api::{
     field::{FieldError, FieldErrors, Path},
     resource::Resource,
@@ -189,6 +191,36 @@ pub fn validate_finalizers(resource: &Resource, document: &Value, errors: &mut F
             let message = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(&path.index(index), name, message));
         }
+    }
+}
+
+/// Whether admission has been asked already: who is told of a mistake is told whose it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    Before,
+    After,
+}
+
+/// Keeps one of equal owner references, and warns who sent more.
+pub fn keep_single_owners(document: &mut Value, admitted: Admitted, warnings: &Warnings) {
+    let Some(references) = document["metadata"].get_mut("ownerReferences").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let (mut seen, mut uids) = (HashSet::new(), Vec::new());
+    references.retain(|reference| {
+        let is_new = seen.insert(reference.to_string());
+        if !is_new {
+            uids.push(reference["uid"].as_str().unwrap_or_default().to_owned());
+        }
+        is_new
+    });
+    if !uids.is_empty() {
+        let when = if admitted == Admitted::After { " after mutating admission happens" } else { "" };
+        warnings.extend([format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
+             and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            uids.join(", ")
+        )]);
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a> Iterator for Pairs<'a> {
 pub fn encode(resource: &Resource, document: &Value) -> Template {
     let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&resource.schema_hash.to_le_bytes());
+    bytes.extend_from_slice(&resource.stored_hash().to_le_bytes());
     let labels = document["metadata"]["labels"].as_object();
     let labels = labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
     write_pairs(&mut bytes, labels);

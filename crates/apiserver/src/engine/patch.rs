@@ -154,6 +154,12 @@ fn applied(
     force: bool,
 ) -> Result<Value, Status> {
     let mut config = config.clone();
+    // It need not say again what the URL says.
+    let metadata = &config["metadata"];
+    let is_unnamed = metadata.is_null() || metadata.is_object() && matches!(metadata["name"].as_str(), None | Some(""));
+    if config.is_object() && is_unnamed && !metadata["name"].is_number() {
+        config["metadata"]["name"] = target.name.as_str().into();
+    }
     metadata::place(target, &mut config)?;
     let result = metadata::with_write(engine, target, caller, |write| apply::apply(live, &config, write, force));
     let mut document = result.map_err(|error| apply_error(&error))?;

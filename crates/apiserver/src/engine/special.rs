@@ -210,9 +210,11 @@ pub fn confine(target: &Target, old: &Value, new: &mut Value) {
             if keeps_metadata {
                 copy(&rest, new, &["metadata", "managedFields"]);
             } else {
-                copy(old, new, &["metadata", "ownerReferences"]);
-                if &*resource.storage.topic == "deployments.apps" {
-                    copy(old, new, &["metadata", "labels"]);
+                match &*resource.storage.topic {
+                    // Old kubelets leave them out.
+                    "pods" => copy(old, new, &["metadata", "ownerReferences"]),
+                    "deployments.apps" => copy(old, new, &["metadata", "labels"]),
+                    _ => {}
                 }
             }
         }

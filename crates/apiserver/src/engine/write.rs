@@ -12,7 +12,9 @@ use store::{CommitError, Durability, Entry, Expect, Operation, Template, Transac
 use super::{
     Caller, Engine, Target, Written, addresses, allocation,
     commits::Holds,
-    custom, decode, delete, document_of, metadata, namespaces, object,
+    custom, decode, delete, document_of,
+    metadata::{self, Admitted},
+    namespaces, object,
     patch::{Change, Changed},
     special, versions,
 };
@@ -71,6 +73,7 @@ impl Engine {
         let resource = target.resource.clone();
         metadata::prepare_create(target, &mut document)?;
         custom::expectation(self, target)?;
+        metadata::keep_single_owners(&mut document, Admitted::Before, &caller.warnings);
         // Apply has said already who owns what.
         if !applied {
             metadata::own_fields(self, target, None, &mut document, caller);
@@ -79,6 +82,7 @@ impl Engine {
         let draft = self.mutated(operation, target, caller, document, &Value::Null).await?;
         let mut document = draft.into_inner();
         metadata::complete_create(target, &mut document, self)?;
+        metadata::keep_single_owners(&mut document, Admitted::After, &caller.warnings);
         if resource.strategy.counts_generation || resource.custom.is_some() {
             document["metadata"]["generation"] = 1.into();
         }
@@ -95,9 +99,7 @@ impl Engine {
         (strategy.validate_create)(&stored_form, &mut errors);
         let told = (strategy.warnings)(&stored_form);
         drop(stored_form);
-        if let Some(custom) = &resource.custom {
-            custom.validate(&document, None, &mut errors);
-        }
+        custom::validate(target, &document, None, &mut errors);
         refuse(target, &document, &errors)?;
         caller.warnings.extend(told);
         let mut request = self.admission_request(operation, target, caller, document, &Value::Null);
@@ -105,6 +107,8 @@ impl Engine {
         let document = request.object.into_inner();
         let holds = Holds { claim, reservation: request.reservation.map(Arc::new) };
         if caller.dry_run {
+            let mut document = document;
+            decode::fit_stored(&target.resource, &mut document);
             return Ok(Some(Written::unsaved(document, true)));
         }
         let mut beside = Transaction::default();
@@ -155,10 +159,11 @@ impl Engine {
             let Changed { document: new, conditional } = change.apply(self, target, caller, &old).await?;
             metadata::check_preconditions(target, &old, &new, change.is_replace())?;
             let prepared = self.prepare_update(target, caller, &old, new, change).await?;
-            let Some(Prepared { document, holds }) = prepared else {
+            let Some(Prepared { mut document, holds }) = prepared else {
                 return Ok(Written::unchanged(entry));
             };
             if caller.dry_run {
+                decode::fit_stored(&target.resource, &mut document);
                 return Ok(Written::unsaved(document, false));
             }
             let last = delete::is_released(&target.resource, &document);
@@ -204,6 +209,9 @@ impl Engine {
     ) -> Result<Option<Prepared>, Status> {
         let resource = &target.resource;
         special::confine(target, old, &mut new);
+        if change.is_replace() {
+            metadata::keep_single_owners(&mut new, Admitted::Before, &caller.warnings);
+        }
         if !change.sets_owners() {
             metadata::own_fields(self, target, Some(old), &mut new, caller);
         }
@@ -218,6 +226,7 @@ impl Engine {
                 special::confine(target, old, &mut new);
             }
         }
+        metadata::keep_single_owners(&mut new, Admitted::After, &caller.warnings);
         metadata::carry_over(old, &mut new);
         let new = &mut new;
         let strategy = &resource.strategy;
@@ -234,9 +243,7 @@ impl Engine {
         metadata::validate_finalizers(resource, new, &mut errors);
         object_meta::validate_update(new, old, &mut errors);
         special::validate(target, &versions::stored_form(resource, new), &old_form, &mut errors);
-        if let Some(custom) = &resource.custom {
-            custom.validate(new, Some(old), &mut errors);
-        }
+        custom::validate(target, new, Some(old), &mut errors);
         refuse(target, new, &errors)?;
         let (mut document, mut holds) = (std::mem::take(new), Holds { claim, reservation: None });
         if change.asks_admission() {
@@ -306,6 +313,7 @@ impl Engine {
     /// The stored form of a document in the served version.
     pub(super) fn encode(&self, target: &Target, mut document: Value) -> Template {
         versions::to_storage(&target.resource, &mut document);
+        decode::fit_stored(&target.resource, &mut document);
         object::encode(&target.resource, &document)
     }
 }

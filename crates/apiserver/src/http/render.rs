@@ -4,7 +4,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use api::resource::{Cell, Column, Resource};
+use api::{
+    kinds::columns,
+    resource::{Cell, Column, Resource},
+};
 use bytes::Bytes;
 use document::jsonpath::JsonPath;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -230,8 +233,10 @@ fn column_definition(column: &Column) -> Value {
 fn custom_cell(path: &JsonPath, kind: &str, document: &Value, now_seconds: i64) -> Value {
     let Some(found) = path.first(document) else { return Value::Null };
     match (kind, found) {
-        ("date", Value::String(_)) => api::kinds::columns::since(found, now_seconds).into(),
-        ("date", _) => "<invalid>".into(),
+        ("date", Value::String(time)) if !matches!(&**time, "" | "null") && columns::seconds(found).is_none() => {
+            "<invalid>".into()
+        }
+        ("date", Value::String(_)) => columns::since(found, now_seconds).into(),
         ("integer", Value::Number(number)) => number.as_i64().or(number.as_f64().map(|n| n as i64)).into(),
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => found.clone(),
         ("string", Value::String(text)) => text.as_str().into(),
@@ -245,7 +250,7 @@ fn custom_cell(path: &JsonPath, kind: &str, document: &Value, now_seconds: i64) 
 fn cell(column: &Column, document: &Value, now_seconds: i64) -> Value {
     match &column.cell {
         Cell::Name => document["metadata"]["name"].clone(),
-        Cell::Age => api::kinds::columns::age_of(document, now_seconds).into(),
+        Cell::Age => columns::age_of(document, now_seconds).into(),
         Cell::Render(render) => render(document, now_seconds),
         Cell::Path(path) => custom_cell(path, &column.kind, document, now_seconds),
         Cell::Nothing => Value::Null,

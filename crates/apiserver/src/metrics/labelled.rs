@@ -47,6 +47,17 @@ impl<T> Labelled<T> {
         Some(made)
     }
 
+    /// Forgets the series of other labels.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        let _growing = self.growing.lock();
+        let table = self.table.load();
+        if !table.keys().all(|labels| keep(labels)) {
+            let mut next = HashMap::clone(&table);
+            next.retain(|labels, _| keep(labels));
+            self.table.store(Arc::new(next));
+        }
+    }
+
     /// In the order of the labels.
     fn sorted(&self) -> Vec<(Box<str>, Arc<T>)> {
         let mut all: Vec<_> =

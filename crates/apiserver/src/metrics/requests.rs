@@ -284,6 +284,18 @@ impl Requests {
         self.table.store(Arc::new(next));
         made
     }
+
+    /// Forgets what was asked of resources that are gone: definitions come and go, and their series would stay.
+    pub fn retain(&self, exists: impl Fn(Labels<'_>) -> bool) {
+        let keep = |series: &Series| series.resource.is_empty() || exists(series.labels());
+        let _growing = self.growing.lock();
+        let table = self.table.load();
+        if !table.values().all(|series| keep(series)) {
+            let mut next = HashMap::clone(&table);
+            next.retain(|_, series| keep(series));
+            self.table.store(Arc::new(next));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::{
     },
     engine::{
         Engine, Target,
-        delete::{self, DeleteOptions},
+        delete::{self, Asks, DeleteOptions},
         patch::Change,
     },
 };
@@ -169,7 +169,7 @@ async fn sweep(engine: &Engine, known: &Known, definition: &Value) -> Result<(),
 }
 
 async fn remove(engine: &Engine, instance: Target) -> Result<(), Status> {
-    let deleted = engine.delete_asking(&instance, &server(), &DeleteOptions::default(), false).await;
+    let deleted = engine.delete_asking(&instance, &server(), &DeleteOptions::default(), Asks::Nobody).await;
     ignore_absent(deleted.map(|_| ()))
 }
 

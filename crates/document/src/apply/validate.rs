@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::invalid::Invalid;
 use super::schema::{Fields, Form, Items, Schema};
+use crate::GoValue;
 use crate::fields::Element;
 use crate::types::{Scalar, Type};
 
@@ -80,53 +81,4 @@ fn scalar_fits(value: &Value, scalar: Option<Scalar>) -> Result<(), Invalid> {
         _ => return Ok(()),
     };
     Err(Invalid::new(message))
-}
-
-/// A value as Go prints it: `%v`, and `%#v` where the alternate form is asked for.
-struct GoValue<'a>(&'a Value);
-
-impl GoValue<'_> {
-    fn type_name(&self) -> &'static str {
-        match self.0 {
-            Value::Null => "<nil>",
-            Value::Bool(_) => "bool",
-            Value::Number(number) if number.is_f64() => "float64",
-            Value::Number(_) => "int64",
-            Value::String(_) => "string",
-            Value::Array(_) => "[]interface {}",
-            Value::Object(_) => "map[string]interface {}",
-        }
-    }
-}
-
-impl std::fmt::Display for GoValue<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let full = f.alternate();
-        match self.0 {
-            Value::Null if full => f.write_str("interface {}(nil)"),
-            Value::Null => f.write_str("<nil>"),
-            Value::Bool(value) => write!(f, "{value}"),
-            Value::Number(value) => write!(f, "{value}"),
-            Value::String(value) if full => write!(f, "{value:?}"),
-            Value::String(value) => f.write_str(value),
-            Value::Array(list) => {
-                let items = list.iter().map(GoValue);
-                if full {
-                    let items: Vec<_> = items.map(|item| format!("{item:#}")).collect();
-                    write!(f, "{}{{{}}}", self.type_name(), items.join(", "))
-                } else {
-                    let items: Vec<_> = items.map(|item| item.to_string()).collect();
-                    write!(f, "[{}]", items.join(" "))
-                }
-            }
-            Value::Object(map) if full => {
-                let fields: Vec<_> = map.iter().map(|(name, value)| format!("{name:?}:{:#}", GoValue(value))).collect();
-                write!(f, "{}{{{}}}", self.type_name(), fields.join(", "))
-            }
-            Value::Object(map) => {
-                let fields: Vec<_> = map.iter().map(|(name, value)| format!("{name}:{}", GoValue(value))).collect();
-                write!(f, "map[{}]", fields.join(" "))
-            }
-        }
-    }
 }

@@ -117,7 +117,7 @@ fn run(file: &Value, case: &Value) -> Vec<String> {
         }
         "table" => return show_cells(topic, &new),
         "warn" => return (strategy.warnings)(&fresh),
-        "grace" => return vec![format!("{:?}", (strategy.grace_period_seconds)(&new))],
+        "grace" => return vec![format!("{:?}", (strategy.grace_period_seconds)(&new, None))],
         other => panic!("no such place: {other}"),
     }
     show_errors(&errors)

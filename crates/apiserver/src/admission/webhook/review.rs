@@ -39,9 +39,6 @@ pub fn question(
     document["uid"] = uid.into();
     document["object"] = object.clone();
     document["oldObject"] = old.clone();
-    if let Some(fields) = document.as_object_mut() {
-        fields.retain(|name, value| !(matches!(name.as_str(), "name" | "namespace") && value == ""));
-    }
     json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": document})
 }
 

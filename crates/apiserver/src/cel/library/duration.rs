@@ -35,6 +35,45 @@ pub fn parse(text: &str) -> Option<i64> {
     Some(sign * total)
 }
 
+/// The units of [`informal`]: each is known by these words, and by longer ones that begin with the last.
+const WORDS: [(&[&str], i64); 8] = [
+    (&["ns", "nano"], 1),
+    (&["us", "µs", "micro"], 1_000),
+    (&["ms", "milli"], 1_000_000),
+    (&["s", "sec"], 1_000_000_000),
+    (&["m", "min"], 60_000_000_000),
+    (&["h", "hr", "hour"], 3_600_000_000_000),
+    (&["d", "day"], 86_400_000_000_000),
+    (&["w", "wk", "week"], 604_800_000_000_000),
+];
+
+/// What the format `duration` of OpenAPI takes beside Go's: `1d`, `2 weeks`, `1 day and 3 hours`. Whole numbers are
+/// looked for with a word behind them, and those whose word is a unit are added up.
+pub fn informal(text: &str) -> Option<i64> {
+    if let Some(nanos) = parse(text) {
+        return Some(nanos);
+    }
+    let (mut rest, mut total) = (text, None);
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (number, after) = split_where(&rest[start..], |c| !c.is_ascii_digit());
+        let (word, after) = split_where(after.trim_start(), |c| !c.is_ascii_alphabetic() && c != 'µ');
+        rest = after;
+        let unit = word.to_lowercase();
+        let is_unit = |(words, _): &&(&[&str], i64)| {
+            words.contains(&&*unit) || words.last().is_some_and(|last| unit.starts_with(last))
+        };
+        if let Some((_, nanos)) = WORDS.iter().find(is_unit) {
+            let part = number.parse::<i64>().ok()?.checked_mul(*nanos)?;
+            total = Some(total.unwrap_or(0_i64).checked_add(part)?);
+        }
+    }
+    total
+}
+
+fn split_where(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(is_end).unwrap_or(text.len()))
+}
+
 /// As CEL prints a duration: seconds.
 pub fn seconds(nanos: i64) -> String {
     let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
@@ -48,6 +87,27 @@ pub fn seconds(nanos: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_words_than_those_of_go_are_durations_too() {
+        const HOUR: i64 = 3_600_000_000_000;
+        for (text, expect) in [
+            ("1h30m", Some(HOUR / 2 * 3)),
+            ("1d", Some(24 * HOUR)),
+            ("2 weeks", Some(14 * 24 * HOUR)),
+            ("1 Day and 3hours", Some(27 * HOUR)),
+            ("about 3 µs, 4 apples", Some(3_000)),
+            ("3 apples", None),
+            ("d", None),
+            ("", None),
+            ("1", None),
+            ("1 1d", Some(24 * HOUR)),
+            ("99999999999999999999d", None),
+            ("9999999999w", None),
+        ] {
+            assert_eq!(informal(text), expect, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_go_durations() {

@@ -39,6 +39,24 @@ fn requests_are_counted_by_what_they_asked() {
 }
 
 #[test]
+fn what_is_gone_is_not_told_any_more() {
+    let requests = Requests::default();
+    let told = |what: &str| {
+        let mut text = String::new();
+        requests.write(&mut text, &|_| false);
+        text.contains(what)
+    };
+    for uri in ["/api/v1/pods", "/apis/example.com/v1/widgets", "/readyz"] {
+        count(&requests, uri, true, StatusCode::OK, Duration::ZERO);
+    }
+    requests.retain(|_| true);
+    assert!(told("widgets"));
+    requests.retain(|of| of.group != "example.com");
+    assert!(!told("widgets"));
+    assert!(told("pods") && told("/readyz"));
+}
+
+#[test]
 fn a_watch_is_counted_while_it_goes_on() {
     let requests = Requests::default();
     let query = Query::parse("watch=1");

@@ -59,7 +59,7 @@ fn shape(text: &str, types: &mut Types) -> TypeId {
         "any" => Shape::Any,
         "list" => list(shape(rest, types), ListTopology::Atomic),
         "set" => list(shape(rest, types), ListTopology::Set),
-        "map" => Shape::Map(Map { value: shape(rest, types), atomic: false }),
+        "map" => Shape::Map(Map { value: shape(rest, types), atomic: false, null: crate::types::Null::Kept }),
         "by" => {
             let (keys, item) = rest.split_once(' ').unwrap();
             list(shape(item, types), ListTopology::Map(keys.split('+').map(Into::into).collect()))
