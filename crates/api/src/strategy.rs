@@ -48,7 +48,8 @@ pub struct Strategy {
     pub create_on_update: bool,
     /// An update without a resourceVersion is allowed.
     pub unconditional_update: bool,
-    /// The grace period of a graceful delete, in seconds, from the object (pods); `None`: deleted at once.
+    /// The grace period of a graceful delete, in seconds, from the object (pods) and what the delete asks for;
+    /// `None`: nothing ever waits for the kind.
     pub grace_period_seconds: fn(object: &Value, asked: Option<i64>) -> Option<i64>,
     /// What becomes of the objects that one owns when it is deleted without a word about them.
     pub dependents: Dependents,

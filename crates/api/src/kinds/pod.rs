@@ -136,7 +136,7 @@ fn validate_create(pod: &Value, errors: &mut FieldErrors) {
     });
 }
 
-/// None where no node has anything to end.
+/// No time where no node has anything to end.
 fn grace_period_seconds(pod: &Value, asked: Option<i64>) -> Option<i64> {
     let is_running =
         !text(&pod["spec"], "nodeName").is_empty() && !matches!(text(&pod["status"], "phase"), "Failed" | "Succeeded");

@@ -381,7 +381,11 @@ impl Parser {
 
     /// A call on a value, or a macro that looks like one.
     fn method(&self, of: Expression, name: &str, mut arguments: Vec<Expression>, at: usize) -> Parsed {
-        if self.has_bind && name == "bind" && arguments.len() == 3 && matches!(&of.kind, Kind::Name(root) if **root == *"cel") {
+        if self.has_bind
+            && name == "bind"
+            && arguments.len() == 3
+            && matches!(&of.kind, Kind::Name(root) if **root == *"cel")
+        {
             return self.bind(arguments, at);
         }
         let kind = match (name, arguments.len()) {

@@ -37,3 +37,6 @@ pub(super) fn validate(target: &Target, new: &Value, old: Option<&Value>, errors
         scale::validate_object(paths, &target.subresource, new, errors);
     }
 }
+
+#[cfg(test)]
+mod tests;

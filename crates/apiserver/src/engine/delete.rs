@@ -317,30 +317,4 @@ pub fn success(target: &Target, uid: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_owned_is_collected_waited_for_or_let_go() {
-        use Dependents::{Collected, None as Nothing, Orphaned};
-        use Propagation::{Background, Foreground, Orphan};
-        for (dependents, asked, before, after) in [
-            (Collected, None, &[][..], &[][..]),
-            (Collected, None, &["x/y", FOREGROUND], &["x/y", FOREGROUND]),
-            (Collected, Some(Foreground), &["x/y"], &["x/y", FOREGROUND]),
-            (Collected, Some(Orphan), &[FOREGROUND], &[ORPHAN]),
-            (Collected, Some(Background), &[ORPHAN, "x/y"], &["x/y"]),
-            (Orphaned, None, &["x/y"], &["x/y", ORPHAN]),
-            (Orphaned, None, &[FOREGROUND], &[FOREGROUND]),
-            (Orphaned, Some(Background), &[], &[]),
-            (Nothing, Some(Foreground), &[], &[]),
-            (Nothing, None, &[ORPHAN], &[]),
-        ] {
-            let mut object = json!({"metadata": {"finalizers": before}});
-            set_propagation_finalizers(&mut object, dependents, asked);
-            let found: Vec<&str> =
-                object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            assert_eq!(found, after, "{dependents:?}, {asked:?}, {before:?}");
-        }
-    }
-}
+mod tests;

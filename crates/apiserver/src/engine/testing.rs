@@ -15,6 +15,7 @@ use crate::{
     authority::Authority,
     pki::{Names, Pki},
     quota::Usage,
+    rules,
 };
 
 /// The stable row of a built-in resource of the core group.
@@ -34,7 +35,7 @@ pub async fn engine(plugins: Vec<Box<dyn Plugin>>) -> Arc<Engine> {
     let engine = Arc::new(Engine {
         usage: Arc::new(Usage::new(store.clone(), Arc::clone(&clock))),
         store,
-        registry: Arc::new(ArcSwap::from_pointee(registry::registry(&RuntimeConfig::default()))),
+        registry: Arc::new(ArcSwap::from_pointee(rules::complete(registry::registry(&RuntimeConfig::default())))),
         registry_changes: tokio::sync::watch::Sender::new(()),
         admission: Chain::new(plugins),
         authority: Authority::new(&pki).unwrap(),

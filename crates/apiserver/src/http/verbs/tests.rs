@@ -143,6 +143,8 @@ fn warnings_that_are_too_long_together_are_cut_short() {
 #[tokio::test]
 async fn admission_warns_whatever_the_verb_and_whatever_the_answer() {
     const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+    // The request to delete a collection names none of its objects.
+    const NAMED: &str = "!((object == null ? oldObject : object).metadata.name in ['kept', 'refused'])";
     let asked = Asked::new().await;
     let ask = async |method: &str, path: &str, body: Value| {
         let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -153,9 +155,7 @@ async fn admission_warns_whatever_the_verb_and_whatever_the_answer() {
     for name in ["a", "b", "kept"] {
         assert_eq!(ask("POST", MAPS, map(name)).await, (201, Vec::new()));
     }
-    for (name, action, expression) in
-        [("careful", "Warn", "false"), ("strict", "Deny", "!(request.name in ['kept', 'refused'])")]
-    {
+    for (name, action, expression) in [("careful", "Warn", "false"), ("strict", "Deny", NAMED)] {
         let rule = json!({
             "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE", "UPDATE", "DELETE"],
         });
