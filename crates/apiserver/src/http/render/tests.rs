@@ -92,3 +92,16 @@ async fn what_was_stored_under_another_schema_stands_in_its_place_in_a_list() {
     assert_eq!(names, ["a", "b", "c"]);
     assert!(list["items"].as_array().unwrap().iter().all(|item| item.get("kind").is_none()));
 }
+
+#[test]
+fn a_column_of_dates_shows_ages() {
+    let path = document::jsonpath::compile(".t").unwrap();
+    for (value, expect) in [
+        (json!("1970-01-01T00:00:00Z"), json!("100s")),
+        (json!("yesterday"), json!("<invalid>")),
+        (json!(""), json!("<unknown>")),
+        (json!(5), Value::Null),
+    ] {
+        assert_eq!(custom_cell(&path, "date", &json!({"t": value}), 100), expect, "{value}");
+    }
+}
