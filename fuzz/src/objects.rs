@@ -61,7 +61,7 @@ pub fn object(bytes: &[u8]) {
     (strategy.validate)(&old, &mut errors);
     (strategy.validate_create)(&old, &mut errors);
     (strategy.warnings)(&old);
-    (strategy.grace_period_seconds)(&old);
+    (strategy.grace_period_seconds)(&old, None);
     let Some((next, mut new)) = documents.next() else { return };
     if !Arc::ptr_eq(row, next) {
         return;

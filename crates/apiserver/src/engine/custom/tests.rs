@@ -13,6 +13,10 @@ use crate::{
     upkeep::definitions::{self, Memory},
 };
 
+fn merge(patch: Value) -> Patch {
+    Patch::Merge { patch, complaints: Vec::new() }
+}
+
 /// Widgets: the version that is stored knows `spec.r`, `spec.tags` and `status.s`, another one `spec.extra` too.
 async fn widgets(memory: &mut Memory) -> Arc<Engine> {
     let engine = engine(Vec::new()).await;
@@ -86,7 +90,7 @@ async fn create(engine: &Engine, version: &str, dry_run: bool, spec: Value) -> R
 
 async fn patch(engine: &Engine, version: &str, subresource: &str, patch: Value) -> Result<Value, Status> {
     let target = Target { subresource: subresource.to_owned(), ..widget(engine, version, "a") };
-    let patch = Patch::Merge(patch);
+    let patch = merge(patch);
     engine.update(&target, &Caller::default(), &Change::Patch(&patch)).await?.into_document(&target.resource)
 }
 
@@ -128,7 +132,7 @@ async fn a_definition_goes_whatever_it_says_of_stored_versions() {
     let engine = widgets(&mut memory).await;
     let definition = target(&engine, "apiextensions.k8s.io", "v1", "customresourcedefinitions", "widgets.example.com");
     let status = Target { subresource: "status".to_owned(), ..definition.clone() };
-    let unknown = Patch::Merge(json!({"status": {"storedVersions": ["v1", "v9"]}}));
+    let unknown = merge(json!({"status": {"storedVersions": ["v1", "v9"]}}));
     engine.update(&status, &Caller::default(), &Change::Patch(&unknown)).await.unwrap();
     engine.delete(&definition, &Caller::default(), &DeleteOptions::default()).await.unwrap();
     in_step(&engine, &mut memory).await;
@@ -149,7 +153,7 @@ async fn a_write_to_the_status_is_about_the_status_and_its_owners() {
     let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
     let change = json!({"metadata": {"annotations": {"x": "1"}, "ownerReferences": [owner, owner]}});
     target.subresource = "status".to_owned();
-    let change = Patch::Merge(change);
+    let change = merge(change);
     let caller = Caller { warnings: crate::warnings::Warnings::kept(), ..Caller::default() };
     let written = engine.update(&target, &caller, &Change::Patch(&change)).await.unwrap();
     let metadata = &written.into_document(&target.resource).unwrap()["metadata"];
@@ -159,7 +163,7 @@ async fn a_write_to_the_status_is_about_the_status_and_its_owners() {
                   dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your \
                   requests; duplicate UID(s) observed: u";
     assert_eq!(caller.warnings.noted(), [expect]);
-    let wrong = Patch::Merge(json!({"metadata": {"ownerReferences": [
+    let wrong = merge(json!({"metadata": {"ownerReferences": [
         {"apiVersion": "a/b/c", "kind": "Pod", "name": "p", "uid": "u"},
     ]}}));
     target.subresource.clear();
