@@ -2,6 +2,7 @@
 
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 pub const FIRST: &str = "/api/v1/namespaces/default/configmaps/first";
+const APPLIED: &str = "/api/v1/namespaces/default/configmaps/first?fieldManager=a";
 pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
 const MERGE: &str = "application/merge-patch+json";
@@ -23,6 +24,10 @@ pub const CASES: &[Case<'_>] = &[
     ("POST", MAPS, YAML, "a: [b", 400, "BadRequest", ""),
     ("POST", MAPS, YAML, "a: b\n\tc: d", 400, "BadRequest", ""),
     ("POST", MAPS, YAML, "a: &a [*a]", 400, "BadRequest", ""),
+    ("PATCH", APPLIED, APPLY, "[]", 400, "BadRequest", "the configuration must be an object"),
+    ("PATCH", APPLIED, APPLY, "[{a: 1}]", 400, "BadRequest", "the configuration must be an object"),
+    ("PATCH", APPLIED, APPLY, "5", 400, "BadRequest", "the configuration must be an object"),
+    ("PATCH", APPLIED, APPLY, "metadata: []", 400, "BadRequest", ""),
     // Not this kind, not this place
     (
         "POST",
