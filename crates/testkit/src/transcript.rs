@@ -21,8 +21,42 @@ struct Step {
     expect: String,
 }
 
+/// The tests of a folder of transcripts, each played by the caller's `play(&Path)`. Whatever else lies in the folder stands in
+/// `beside`: a transcript that is in no list is never played.
+#[macro_export]
+macro_rules! transcripts {
+    ($folder:literal, beside $beside:expr; $($name:ident)*) => {
+        const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/", $folder);
+
+        $(#[test]
+        fn $name() {
+            let folder = ::std::path::Path::new(FOLDER).canonicalize().unwrap();
+            play(&folder.join(concat!(stringify!($name), ".txt")));
+        })*
+
+        #[test]
+        fn every_transcript_is_played() {
+            let beside: &[&str] = &$beside;
+            let known: Vec<&str> = [$(concat!(stringify!($name), ".txt")),*].iter().chain(beside).copied().collect();
+            for file in ::std::fs::read_dir(FOLDER).unwrap() {
+                let name = file.unwrap().file_name().into_string().unwrap();
+                assert!(known.contains(&&*name), "{name} is in no list");
+            }
+        }
+    };
+}
+
 /// Plays a transcript against a server; panics with the difference.
 pub fn play(path: &Path, clients: &Clients) {
+    compare(path, clients, filter);
+}
+
+/// Like [`play`], of a cluster whose controllers give names: those are replaced too.
+pub fn play_workloads(path: &Path, clients: &Clients) {
+    compare(path, clients, |text| replaced(&filter(text), &GIVEN_NAMES));
+}
+
+fn compare(path: &Path, clients: &Clients, filter: impl Fn(&str) -> String) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (steps, rest) = parse(&text);
     assert!(!steps.is_empty(), "{}: no command in it", path.display());
@@ -100,9 +134,15 @@ fn parse(text: &str) -> (Vec<Step>, String) {
     (steps, preamble)
 }
 
+type Filters = LazyLock<Vec<(Regex, &'static str)>>;
+
+fn compiled(table: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
+    table.iter().map(|(pattern, name)| (Regex::new(pattern).unwrap(), *name)).collect()
+}
+
 /// What no two runs have in common, and what it is shown as.
-fn filters() -> &'static [(Regex, &'static str)] {
-    const TABLE: &[(&str, &str)] = &[
+static CHANGING: Filters = LazyLock::new(|| {
+    compiled(&[
         (r"127\.0\.0\.1:\d{4,5}\b", "SERVER"),
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UID"),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( \+0000 UTC( m=\+[\d.]+)?|Z)", "TIME"),
@@ -113,27 +153,33 @@ fn filters() -> &'static [(Regex, &'static str)] {
         (r"(Resource Version: +)\d+", "${1}REVISION"),
         (r"(Too large resource version.* current: )\d+", "${1}REVISION"),
         (r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-XXXXX"),
-        // What controllers give their pods as names: of letters that make no words.
-        (r"-[bcdf-hj-np-tv-xz24-9]{8,10}-[bcdf-hj-np-tv-xz24-9]{5}\b", "-HASH-XXXXX"),
-        (r"([-=])[bcdf-hj-np-tv-xz24-9]{8,10}\b", "${1}HASH"),
         (r"\b(\d+[smhd]){1,2} \(x\d+ over (\d+[smhd]){1,2}\)", "AGE"),
         // kubectl's ages, in tables whose columns are as wide as their widest cell.
         (r"(^|  )(\d+[smhd]){1,2}(  +|$)", "${1}AGE${3}"),
         (r"\bAGE  +", "AGE   "),
         (r" +$", ""),
-    ];
-    static FILTERS: LazyLock<Vec<(Regex, &str)>> =
-        LazyLock::new(|| TABLE.iter().map(|(pattern, name)| (Regex::new(pattern).unwrap(), *name)).collect());
-    &FILTERS
+    ])
+});
+
+/// What controllers give their pods as names: of letters that make no words.
+static GIVEN_NAMES: Filters = LazyLock::new(|| {
+    compiled(&[
+        (r"-[bcdf-hj-np-tv-xz24-9]{8,10}-[bcdf-hj-np-tv-xz24-9]{5}\b", "-HASH-XXXXX"),
+        (r"([-=])[bcdf-hj-np-tv-xz24-9]{8,10}\b", "${1}HASH"),
+    ])
+});
+
+fn replaced(text: &str, filters: &Filters) -> String {
+    let shown = |line: &str| {
+        filters.iter().fold(line.to_owned(), |line, (pattern, name)| pattern.replace_all(&line, *name).into_owned())
+    };
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn filter(text: &str) -> String {
-    let shown = |line: &str| {
-        filters().iter().fold(line.to_owned(), |line, (pattern, name)| pattern.replace_all(&line, *name).into_owned())
-    };
     // kubectl's own log of a watch that it ends itself: there or not, as it happens.
     let is_told = |line: &&str| !(line.starts_with('E') && line.contains("] \"Failed to watch\""));
-    text.lines().filter(is_told).map(shown).collect::<Vec<_>>().join("\n")
+    replaced(&text.lines().filter(is_told).collect::<Vec<_>>().join("\n"), &CHANGING)
 }
 
 /// The lines that differ, each difference with a few lines before it.
