@@ -106,7 +106,7 @@ pub async fn start(client: Requests, config: Config, clock: Arc<dyn Clock>) -> R
 }
 
 impl Nodes {
-    /// Creates the nodes that are not there. One that is, with its pods, goes on as it is.
+    /// Creates the nodes that are not there. One that is, with its pods, goes on as it is, and says at once that it is back.
     async fn register(self: &Arc<Self>) -> Result<(), ApiError> {
         let mut under_way = JoinSet::new();
         for number in 0..self.config.count {
@@ -118,8 +118,9 @@ impl Nodes {
             let all = Arc::clone(self);
             under_way.spawn(async move {
                 let (object, lease) = (node::object(&all.config, number, all.clock.now()), all.lease(number));
-                created(all.requests.create(&Node::KIND, "", &object).await)?;
-                created(all.requests.create(&node::LEASE, node::LEASES, &lease).await)
+                let is_new = created(all.requests.create(&Node::KIND, "", &object).await)?;
+                created(all.requests.create(&node::LEASE, node::LEASES, &lease).await)?;
+                if is_new { Ok(()) } else { all.report(number).await }
             });
         }
         while let Some(result) = under_way.join_next().await {
@@ -245,9 +246,11 @@ impl Nodes {
     }
 }
 
-fn created(result: Result<impl Sized, ApiError>) -> Result<(), ApiError> {
+/// Whether it was not there before.
+fn created(result: Result<impl Sized, ApiError>) -> Result<bool, ApiError> {
     match result {
-        Err(error) if error.reason() != "AlreadyExists" => Err(error),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.reason() == "AlreadyExists" => Ok(false),
+        Err(error) => Err(error),
     }
 }

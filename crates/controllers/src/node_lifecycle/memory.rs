@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use client::objects::{Node, node::Taint};
 use jiff::Timestamp;
+use stdx::clock::until;
 
 use super::{
-    taints,
+    GRACE, taints,
     zones::{self, Zone},
 };
 
@@ -41,6 +42,8 @@ pub struct Known {
     counts: bool,
     /// It may be emptied: its turn has come.
     has_turn: bool,
+    /// Until then it may return from an outage of all nodes and is not emptied.
+    spared: Option<Timestamp>,
 }
 
 impl Memory {
@@ -75,6 +78,7 @@ impl Memory {
             zone: "".into(),
             counts: false,
             has_turn: false,
+            spared: None,
         });
         if known.is_lost {
             (known.is_lost, known.is_new, known.heard) = (false, true, now);
@@ -123,9 +127,9 @@ impl Memory {
         let all_down = zones.peek().is_some() && zones.all(Zone::is_down);
         let all_change = all_down != self.all_down;
         if all_change && self.all_down {
-            // The silence was on this side. It is counted anew from here.
+            // The silence was on this side. It is counted anew from here, also for those that are held to be gone.
             for known in self.nodes.values_mut() {
-                (known.heard, known.has_turn) = (now, false);
+                (known.heard, known.has_turn, known.spared) = (now, false, now.checked_add(GRACE).ok());
             }
         }
         self.all_down = all_down;
@@ -151,7 +155,9 @@ impl Memory {
             && let Some(known) = self.nodes.get_mut(&node.metadata.name)
             && let Some(zone) = self.zones.get_mut(&known.zone)
         {
-            if !known.has_turn {
+            if let Some(end) = known.spared.filter(|end| *end > now) {
+                wait = Some(until(end, now));
+            } else if !known.has_turn {
                 match zone.take_turn(now) {
                     Ok(()) => known.has_turn = true,
                     Err(time) => wait = time,
