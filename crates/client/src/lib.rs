@@ -22,6 +22,6 @@ pub use calls::Calls;
 pub use connect::{ClientError, in_process, remote};
 pub use key::Key;
 pub use kind::Kind;
-pub use queue::{Queues, WorkQueue};
+pub use queue::{Backoff, Queues, WorkQueue};
 pub use requests::{ApiError, Requests};
 pub use shared::Shared;

@@ -22,9 +22,18 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A key that fails is tried again after 5 ms, then twice as long each time, up to a quarter of an hour.
-const FIRST_RETRY: Duration = Duration::from_millis(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(900);
+/// When a key that fails is tried again: after a first wait, then after twice as long each time, up to a longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(5), longest: Duration::from_secs(900) }
+    }
+}
 
 /// Keys to work on. Cheap to clone; clones are the same queue. Bounded by the number of keys.
 pub struct WorkQueue<K> {
@@ -133,9 +142,14 @@ impl<K: Ord + Clone> WorkQueue<K> {
 
     /// The key's work failed: adds it again after its back-off, which is returned.
     pub fn retry(&self, key: K) -> Duration {
+        self.retry_at(key, Backoff::default())
+    }
+
+    /// As [`Self::retry`], at a pace of its own.
+    pub fn retry_at(&self, key: K, pace: Backoff) -> Duration {
         let mut state = self.shared.state.lock();
         let failures = state.failures.entry(key.clone()).or_default();
-        let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(30)).min(LONGEST_RETRY);
+        let wait = pace.first.saturating_mul(1 << (*failures).min(30)).min(pace.longest);
         *failures += 1;
         self.shared.measures.retried();
         state.add_at(key, Instant::now() + wait);

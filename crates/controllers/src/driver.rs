@@ -18,7 +18,7 @@ use std::{
 use api::syntax;
 use bytes::Bytes;
 use client::{
-    ApiError, Caches, Key, Kind, Requests, WorkQueue,
+    ApiError, Backoff, Caches, Key, Kind, Requests, WorkQueue,
     caches::{AnySubscription, Changes, Topic},
     requests::DeleteOptions,
 };
@@ -26,7 +26,11 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stdx::{Clock, Random};
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use tokio::{
+    sync::Notify,
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
 
 use crate::{
     attempts::{Attempts, AttemptsByKey},
@@ -37,6 +41,10 @@ use crate::{
 
 /// Keys of one controller that are worked on at once.
 const WORKERS: usize = 8;
+/// After so long a worker takes the next key beside the one it is on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Keys that a worker has beside the one it is on, at most; with so many, it waits for one of them.
+const MOST_ASIDE: usize = 1024;
 const NAMESPACE_ENDS: &str = "NamespaceTerminating";
 /// The pauses before a creation or deletion whose answer was lost is tried again; the last one again and again. Who gives up
 /// knows neither whether it took place nor for how long the caches will not show it, and would make or end another object.
@@ -113,6 +121,11 @@ pub trait Controller: Send + Sync + 'static {
 
     fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan;
 
+    /// At which pace a key is tried again after this failure, or a row of them.
+    fn backoff(&self, _: &Failure) -> Backoff {
+        Backoff::default()
+    }
+
     /// How long a key rests after something was done about it, so that what changes in quick succession is looked at
     /// together.
     fn rest(&self) -> Duration {
@@ -181,24 +194,41 @@ struct Worker {
 
 impl Worker {
     async fn run(self) {
-        let mut resting = JoinSet::new();
+        let mut aside = JoinSet::new();
         loop {
             let key = self.queue.next().await;
-            let plan = self.look_at(&key).await.unwrap_or_default();
-            if let Some(wait) = plan.again_after {
-                self.queue.add_after(key.clone(), wait);
+            let mut work = Box::pin(self.clone().work(key.clone()));
+            match timeout(PATIENCE, &mut work).await {
+                Ok(rest) if rest.is_zero() => self.queue.done(&key),
+                ended => {
+                    // A key that rests, or whose requests get no answer, does not keep others waiting. It is still worked on.
+                    while aside.len() >= MOST_ASIDE {
+                        reap(aside.join_next().await);
+                    }
+                    let queue = self.queue.clone();
+                    aside.spawn(async move {
+                        let rest = match ended {
+                            Ok(rest) => rest,
+                            Err(_) => work.await,
+                        };
+                        sleep(rest).await;
+                        queue.done(&key);
+                    });
+                }
             }
-            if plan.steps.is_empty() || self.controller.rest().is_zero() {
-                self.queue.done(&key);
-            } else {
-                let (queue, rest) = (self.queue.clone(), self.controller.rest());
-                resting.spawn(async move {
-                    sleep(rest).await;
-                    queue.done(&key);
-                });
-                while resting.try_join_next().is_some() {}
+            while let Some(ended) = aside.try_join_next() {
+                reap(Some(ended));
             }
         }
+    }
+
+    /// Does all that is to be done about a key now. Returns for how long it rests then.
+    async fn work(self, key: Key) -> Duration {
+        let plan = self.look_at(&key).await.unwrap_or_default();
+        if let Some(wait) = plan.again_after {
+            self.queue.add_after(key, wait);
+        }
+        if plan.steps.is_empty() { Duration::ZERO } else { self.controller.rest() }
     }
 
     /// Asks for a plan and carries it out, as far as it goes. What goes wrong leads here again after a back-off.
@@ -216,7 +246,7 @@ impl Worker {
         match shell.carry_out(&plan).await {
             Ok(()) => queue.forget_failures(key),
             Err(failure) => {
-                let wait = queue.retry(key.clone());
+                let wait = queue.retry_at(key.clone(), self.controller.backoff(&failure));
                 tracing::debug!(controller = self.controller.name(), %key, "{}; again in {wait:?}", failure.message);
                 turn.failure = Some(failure);
                 let told = self.decide(key, &turn)?.of_failure(&plan);
@@ -376,9 +406,13 @@ impl Shell {
 /// Waits for tasks that do not end by themselves; a panic in one is this one's too.
 pub async fn outlive(mut tasks: JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-            std::panic::resume_unwind(panic);
-        }
+        reap(Some(ended));
+    }
+}
+
+fn reap(ended: Option<Result<(), JoinError>>) {
+    if let Some(panic) = ended.and_then(Result::err).and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
     }
 }
 

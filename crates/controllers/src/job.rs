@@ -19,8 +19,10 @@ mod tracked;
 
 pub use orphans::OrphanedPods;
 
+use std::time::Duration;
+
 use client::{
-    Caches, Key,
+    Backoff, Caches, Key,
     caches::{Changes, Topic},
     objects::{
         Job, Meta, Object,
@@ -30,7 +32,7 @@ use client::{
 
 use crate::{
     claim::{claim, owner_of},
-    driver::{Controller, Turn},
+    driver::{Controller, Failure, Turn},
     plan::{Action, Event, Plan, Reference, status_patch},
 };
 use census::Census;
@@ -44,6 +46,9 @@ const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 const INDEX_IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+
+/// The pace of creations that are refused.
+const REFUSED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 pub struct Jobs;
 
@@ -69,6 +74,11 @@ impl Controller for Jobs {
             }
             _ => {}
         }
+    }
+
+    /// Pods that were refused are not asked for again at once.
+    fn backoff(&self, failure: &Failure) -> Backoff {
+        if failure.verb == "create" { REFUSED } else { Backoff::default() }
     }
 
     fn reconcile(&self, caches: &Caches, key: &Key, turn: &Turn) -> Plan {

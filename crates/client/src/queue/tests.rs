@@ -32,8 +32,11 @@ async fn failures_wait_longer_each_time_until_one_goes_well() {
     queue.forget_failures(&"a");
     assert_eq!(queue.retry("a").as_millis(), 5);
     for _ in 0..40 {
-        assert!(queue.retry("b") <= LONGEST_RETRY);
+        assert!(queue.retry("b") <= Backoff::default().longest);
     }
+    let slowly = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
+    let waits: Vec<u64> = (0..5).map(|_| queue.retry_at("c", slowly).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 5, 5]);
 }
 
 #[tokio::test(start_paused = true)]
