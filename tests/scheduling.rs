@@ -98,7 +98,7 @@ async fn a_pod_waits_with_its_reason_and_goes_where_room_comes() {
     cluster.create(&Node::KIND, node("small", "1")).await;
     cluster.create(&Pod::KIND, pod("web", "2")).await;
     let reason = "0/1 nodes are available: 1 Insufficient cpu. \
-                  preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+                  no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
     cluster
         .until("the condition", |caches| {
             let web = caches.pods.find("default", "web").unwrap();

@@ -4,6 +4,8 @@
 //! late or not at all is here, once.
 
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{
     any::Any,
@@ -413,51 +415,5 @@ pub async fn outlive(mut tasks: JoinSet<()>) {
 fn reap(ended: Option<Result<(), JoinError>>) {
     if let Some(panic) = ended.and_then(Result::err).and_then(|error| error.try_into_panic().ok()) {
         std::panic::resume_unwind(panic);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use stdx::{SystemRandom, clock::ManualClock};
-
-    use super::*;
-
-    /// Knows no better at its first look at a key.
-    #[derive(Default)]
-    struct Careless(AtomicU64);
-
-    impl Controller for Careless {
-        fn name(&self) -> &'static str {
-            "careless"
-        }
-
-        fn topics(&self) -> &'static [Topic] {
-            &[]
-        }
-
-        fn touched(&self, _: &Caches, _: &Changes, _: &mut dyn FnMut(Key)) {}
-
-        fn reconcile(&self, _: &Caches, key: &Key, _: &Turn) -> Plan {
-            assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 0, "{key} is more than it can handle");
-            Plan::nothing()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_step_that_panics_is_counted_and_taken_again() {
-        let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        let requests = Requests::new(client, "test");
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::starting_at(Timestamp::UNIX_EPOCH));
-        let (recorder, _) = Recorder::new(requests.clone(), "careless", Arc::clone(&clock));
-        let random = Arc::new(SystemRandom::default());
-        let shell = Shell { caches: Caches::default(), requests, recorder, clock, random };
-        let controller = Arc::new(Careless::default());
-        let worker = Worker { controller, shell, queue: WorkQueue::default(), attempts: Arc::default() };
-        let (before, key) = (panics(), Key::new("shop", "web"));
-        assert_eq!(worker.look_at(&key).await, None);
-        assert_eq!(panics(), before + 1);
-        let again = worker.queue.next().await;
-        assert_eq!((&again, worker.look_at(&again).await), (&key, Some(Plan::nothing())));
-        assert_eq!(panics(), before + 1);
     }
 }

@@ -39,6 +39,8 @@ use crate::queue::Queue;
 
 /// The scheduler's name in `spec.schedulerName` and in events.
 pub const NAME: &str = "default-scheduler";
+/// What comes before preemption in a stock scheduler has found nothing to do: no pod here has resource claims.
+const PREEMPTION: &str = "no new claims to deallocate, preemption: ";
 
 /// Counts by domain that are kept up, at least.
 const TALLIES: usize = 4096;
@@ -191,7 +193,7 @@ impl Core {
         }
         let needs = match self.volumes.needs(pod) {
             Ok(needs) => needs,
-            Err(refusal) => return self.refused_everywhere(key, pod, class, &refusal),
+            Err(refusal) => return self.refused_everywhere(key, &refusal),
         };
         if let Some(host) = self.promised(key, class, needs.as_ref()) {
             return Outcome::Placed(host, needs);
@@ -264,14 +266,9 @@ impl Core {
     }
 
     /// Nothing about nodes matters: the pod itself, or what it names, is not ready.
-    fn refused_everywhere(&mut self, key: &Key, pod: &Arc<Pod>, class: &Arc<Class>, refusal: &PodRefusal) -> Outcome {
-        let mut message = format!("0/{} nodes are available: {}.", self.cluster.nodes, refusal.text);
-        let not_helpful = std::iter::repeat_n("Preemption is not helpful for scheduling".into(), self.cluster.nodes);
-        if let Some(why) = self.cannot_preempt(key, pod, class, None) {
-            message += &format!(" preemption: {why}");
-        } else {
-            message += &format!(" preemption: {}", refusal::summary(self.cluster.nodes, not_helpful));
-        }
+    fn refused_everywhere(&self, key: &Key, refusal: &PodRefusal) -> Outcome {
+        // The end is what a stock scheduler says of resource claims that it has not come to yet.
+        let message = format!("0/{} nodes are available: {}. not found", self.cluster.nodes, refusal.text);
         let nominated = self.has_promise(key).then(Box::default);
         Outcome::Refused { message, plugins: [refusal.plugin].into(), nominated, victims: Vec::new() }
     }
@@ -284,8 +281,8 @@ impl Core {
         let mut message = refusal::summary(nodes, texts);
         let plugins: BTreeSet<Plugin> =
             verdicts.iter().flat_map(|(_, refusals)| refusals).map(Refusal::plugin).collect();
-        if let Some(why) = self.cannot_preempt(key, pod, class, Some(&verdicts)) {
-            message += &format!(" preemption: {why}");
+        if let Some(why) = self.cannot_preempt(key, pod, class, &verdicts) {
+            message += &format!(" {PREEMPTION}{why}");
             return refused(message, plugins);
         }
         match self.find_room(key, pod, class, needs, &verdicts) {
@@ -294,7 +291,7 @@ impl Core {
                 Outcome::Refused { message, plugins, nominated: Some(node), victims: room.victims }
             }
             Err(texts) => {
-                message += &format!(" preemption: {}", refusal::summary(nodes, texts.into_iter()));
+                message += &format!(" {PREEMPTION}{}", refusal::summary(nodes, texts.into_iter()));
                 let had_promise = self.has_promise(key);
                 if needs.is_none() && !had_promise {
                     self.remember_failure(class, &message, &plugins);

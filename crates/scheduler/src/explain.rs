@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     class,
     core::{Core, NAME},
-    refusal::Plugin,
+    refusal::{Plugin, Refusal, amount},
     verdict,
 };
 
@@ -45,9 +45,38 @@ pub struct Reason {
     pub plugin: Plugin,
     pub reason: String,
     pub remedy: String,
-    /// The remedy for any node that says so.
     #[serde(skip)]
-    general: String,
+    general: General,
+    /// Of the resource that has to be freed.
+    #[serde(skip)]
+    shortfall: i64,
+}
+
+/// The remedy for any node that says so.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum General {
+    Words(String),
+    /// To free this resource, on each node another amount of it.
+    Free(String),
+}
+
+impl General {
+    fn of(refusal: &Refusal) -> (Self, i64) {
+        match refusal.shortfall() {
+            Some((resource, amount)) => (Self::Free(resource.to_owned()), amount),
+            None => (Self::Words(refusal.remedy(NODE)), 0),
+        }
+    }
+
+    /// What helps for one of so many nodes, of which `least` needs the least amount.
+    fn remedy(&self, nodes: usize, least: i64) -> String {
+        match self {
+            Self::Words(words) => words.clone(),
+            Self::Free(resource) => {
+                format!("free {} of {resource} on one of these {nodes} nodes", amount(resource, least))
+            }
+        }
+    }
 }
 
 impl Core {
@@ -88,11 +117,10 @@ impl Core {
             .into_iter()
             .map(|(host, refusals)| {
                 let node = self.cluster.host_state(host).name.clone();
-                let reason = |refusal: &crate::refusal::Refusal| Reason {
-                    plugin: refusal.plugin(),
-                    reason: refusal.text().into_owned(),
-                    remedy: refusal.remedy(&node),
-                    general: refusal.remedy(NODE),
+                let reason = |refusal: &Refusal| {
+                    let (general, shortfall) = General::of(refusal);
+                    let (plugin, reason) = (refusal.plugin(), refusal.text().into_owned());
+                    Reason { plugin, reason, remedy: refusal.remedy(&node), general, shortfall }
                 };
                 NodeVerdict { refusals: refusals.iter().map(reason).collect(), node: node.clone() }
             })
@@ -167,8 +195,12 @@ pub fn render(explanation: &Explanation) -> String {
             continue;
         }
         let _ = writeln!(text, "{names}:");
-        for reason in &first.refusals {
-            let remedy = if alike.len() == 1 { &reason.remedy } else { &reason.general };
+        for (at, reason) in first.refusals.iter().enumerate() {
+            let least = alike.iter().map(|verdict| verdict.refusals[at].shortfall).min().unwrap_or_default();
+            let remedy = match alike.len() {
+                1 => reason.remedy.clone(),
+                nodes => reason.general.remedy(nodes, least),
+            };
             let _ = writeln!(text, "  {}: {remedy}", reason.reason);
         }
     }
@@ -180,8 +212,8 @@ fn alike(explanation: &Explanation) -> Vec<Vec<&NodeVerdict>> {
     let mut groups: Vec<Vec<&NodeVerdict>> = Vec::new();
     let mut places = HashMap::new();
     for verdict in &explanation.nodes {
-        let says: Vec<(&str, &str)> =
-            verdict.refusals.iter().map(|reason| (&*reason.reason, &*reason.general)).collect();
+        let says: Vec<(&str, &General)> =
+            verdict.refusals.iter().map(|reason| (&*reason.reason, &reason.general)).collect();
         let best = says.is_empty() && explanation.best.contains(&verdict.node);
         let at = *places.entry((says, best)).or_insert(groups.len());
         match groups.get_mut(at) {

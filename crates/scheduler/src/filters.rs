@@ -5,7 +5,11 @@
 
 use client::{
     Key,
-    objects::{Labels, Node, PodShape, node::Effect, node_selector::NodeSelector},
+    objects::{
+        Labels, Node, PodShape,
+        node::{Effect, Taint},
+        node_selector::NodeSelector,
+    },
 };
 use placement::{Amounts, Capacity};
 
@@ -82,18 +86,15 @@ pub fn ask(asker: Asker<'_>, host: &HostState, resources: &Resources, refuse: &m
 
 fn ask_node(shape: &PodShape, node: &Node, refuse: &mut dyn FnMut(Refusal) -> bool) -> bool {
     let bears_cordon = || {
-        let cordon = client::objects::node::Taint {
-            key: CORDON.into(),
-            value: "".into(),
-            effect: Effect::NoSchedule,
-            time_added: None,
-        };
+        let cordon = Taint { key: CORDON.into(), value: "".into(), effect: Effect::NoSchedule, time_added: None };
         shape.tolerations.iter().any(|toleration| toleration.tolerates(&cordon))
     };
     if node.spec.unschedulable && !bears_cordon() && !refuse(Refusal::Cordoned) {
         return false;
     }
-    if let Some(taint) = node.untolerated(&shape.tolerations, is_hard)
+    // The cordon's own taint goes with it.
+    let counts = |taint: &Taint| is_hard(taint.effect) && !(node.spec.unschedulable && *taint.key == *CORDON);
+    if let Some(taint) = node.untolerated(&shape.tolerations, counts)
         && !refuse(Refusal::Taint(taint.clone()))
     {
         return false;

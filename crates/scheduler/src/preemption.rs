@@ -97,16 +97,14 @@ impl Core {
         key: &Key,
         pod: &Pod,
         class: &Class,
-        verdicts: Option<&[(Host, Vec<Refusal>)]>,
+        verdicts: &[(Host, Vec<Refusal>)],
     ) -> Option<&'static str> {
         if class.shape.never_preempts {
             return Some("not eligible due to preemptionPolicy=Never.");
         }
         let promised = self.promise(key)?;
-        let hopeless = verdicts.is_some_and(|verdicts| {
-            let refusals = verdicts.iter().find(|(host, _)| *host == promised);
-            refusals.is_some_and(|(_, refusals)| !refusals.iter().all(Refusal::is_resolvable))
-        });
+        let refusals = verdicts.iter().find(|(host, _)| *host == promised);
+        let hopeless = refusals.is_some_and(|(_, refusals)| !refusals.iter().all(Refusal::is_resolvable));
         let making_room =
             || {
                 self.cluster.host_state(promised).pods.iter().any(|placed| {

@@ -113,6 +113,16 @@ impl Refusal {
         }
     }
 
+    /// Of which resource how much would have to be freed, where the node could take the pod if it were empty.
+    pub fn shortfall(&self) -> Option<(&str, i64)> {
+        match self {
+            Self::Insufficient { resource, demand, used, total } if demand <= total => {
+                Some((resource, demand - (total - used)))
+            }
+            _ => None,
+        }
+    }
+
     /// As the event and the condition of a stock cluster say it.
     pub fn text(&self) -> Cow<'static, str> {
         let text = match self {

@@ -91,10 +91,10 @@ impl Node {
         self.status.conditions.iter().find(|condition| *condition.kind == *kind)
     }
 
-    /// The first taint with an effect of `which` that none of these tolerates.
-    pub fn untolerated(&self, tolerations: &[Toleration], which: impl Fn(Effect) -> bool) -> Option<&Taint> {
+    /// The first taint of `which` that none of these tolerates.
+    pub fn untolerated(&self, tolerations: &[Toleration], which: impl Fn(&Taint) -> bool) -> Option<&Taint> {
         let tolerated = |taint: &Taint| tolerations.iter().any(|toleration| toleration.tolerates(taint));
-        self.spec.taints.iter().find(|taint| which(taint.effect) && !tolerated(taint))
+        self.spec.taints.iter().find(|taint| which(taint) && !tolerated(taint))
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(node.key().as_str(), "n1");
         assert_eq!(node.status.allocatable.get("memory"), Some("8Gi"));
         assert_eq!(node.condition("Ready").map(|ready| &*ready.status), Some("True"));
-        let hard = |effect| effect != Effect::PreferNoSchedule;
+        let hard = |taint: &Taint| taint.effect != Effect::PreferNoSchedule;
         assert_eq!(node.untolerated(&[], hard).map(|taint| &*taint.key), Some("a"));
         let any = Toleration { operator: "Exists".into(), ..Toleration::default() };
         assert_eq!(node.untolerated(&[any], hard), None);

@@ -87,10 +87,9 @@ impl Eligibility {
                 .affinity
                 .as_ref()
                 .is_none_or(|(selector, required)| crate::filters::selects(selector, required.as_ref(), node))
-            && self
-                .tolerations
-                .as_ref()
-                .is_none_or(|tolerations| node.untolerated(tolerations, crate::filters::is_hard).is_none())
+            && self.tolerations.as_ref().is_none_or(|tolerations| {
+                node.untolerated(tolerations, |taint| crate::filters::is_hard(taint.effect)).is_none()
+            })
     }
 }
 

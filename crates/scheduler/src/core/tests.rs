@@ -107,6 +107,20 @@ fn a_pod_wakes_only_for_a_node_that_would_take_it() {
 }
 
 #[test]
+fn nodes_that_lack_different_amounts_are_explained_together() {
+    let mut told = Told::new();
+    for (name, cpu, taken) in [("a", "4", "2500m"), ("b", "4", "2200m"), ("c", "8", "7")] {
+        told.tell(node(name, cpu)).tell(bound(&format!("on-{name}"), taken, name));
+    }
+    told.tell(pod("web", "2")).decided();
+    let web = told.caches.pods.get(&Key::new("default", "web")).unwrap();
+    let text = crate::explain::render(&told.core.explain(&web));
+    let expected = "pod default/web: it waits: none of 3 nodes takes it\n\
+                    a, b, c:\n  Insufficient cpu: free 200m of cpu on one of these 3 nodes\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn who_waits_for_any_node_hears_what_the_first_one_says() {
     let mut told = Told::new();
     assert_eq!(told.tell(pod("web", "2")).decided(), ["web waits"]);
