@@ -12,13 +12,16 @@ use serde_json::Value;
 
 use super::{
     FieldValidation, Target,
-    type_meta::{excerpt, expect_custom_type, expect_type, renamed},
+    type_meta::{excerpt, expect_custom_type, expect_registered, expect_type, named_type},
     versions,
 };
 use crate::http::upload::MAX_BODY_BYTES;
 
 /// More unknown and duplicate fields than these are not told, as in Kubernetes.
 const MAX_COMPLAINTS: usize = 100;
+
+/// A type that is read as another version's, though it is not served.
+const READ_AS: [(&str, &str, &str); 1] = [("policy/v1beta1", "Eviction", "policy/v1")];
 
 /// A document ready for the engine, and what its sender should know.
 #[derive(Debug)]
@@ -62,6 +65,15 @@ pub fn foreign(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let (mut document, mut strict) = parse(headers, bytes, &Expected { api_version, kind, protobuf: true })?;
+    let text =
+        |value: &Value, otherwise: &str| value.as_str().filter(|text| !text.is_empty()).unwrap_or(otherwise).to_owned();
+    let (sent_kind, sent_version) = (text(&document["kind"], kind), text(&document["apiVersion"], api_version));
+    let read_version = read_as(&sent_version, &sent_kind);
+    expect_registered(read_version, &sent_kind).map_err(|problem| {
+        let version = sent_version.rsplit('/').next().unwrap_or_default();
+        Status::bad_request(format!("{sent_kind} in version {version:?} cannot be handled as a {kind}: {problem}"))
+    })?;
+    document["apiVersion"] = read_version.into();
     expect_type(&mut document, api_version, kind)?;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let types = api::builtin::types();
@@ -72,6 +84,11 @@ pub fn foreign(
     }
     let warnings = judge(strict, validation).map_err(|strict| unfit(kind, version, &strict))?;
     Ok(Decoded { document, warnings })
+}
+
+fn read_as<'a>(api_version: &'a str, kind: &str) -> &'a str {
+    let row = READ_AS.iter().find(|row| (row.0, row.1) == (api_version, kind));
+    row.map_or(api_version, |row| row.2)
 }
 
 /// A body that is no object: options. Every group has them, under its own versions.
@@ -145,7 +162,7 @@ fn protobuf(bytes: &[u8], expected: &Expected<'_>) -> Result<Value, Status> {
     let named = |name, otherwise: &str| if String::is_empty(&name) { otherwise.to_owned() } else { name };
     let api_version = named(envelope.api_version, expected.api_version);
     let kind = named(envelope.kind, expected.kind);
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let (group, version) = read_as(&api_version, &kind).split_once('/').unwrap_or(("", &api_version));
     let refused = |detail: String| {
         let expected = expected.kind;
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {expected}: {detail}"))
@@ -166,11 +183,9 @@ fn protobuf(bytes: &[u8], expected: &Expected<'_>) -> Result<Value, Status> {
 fn decoded(bytes: &[u8], encoding: Encoding, kind: &str) -> Result<(Value, Vec<String>), Status> {
     let decoded = document::decode(bytes, encoding, MAX_BODY_BYTES).map_err(|error| decode_error(&error, kind))?;
     if !decoded.value.is_object() && kind != "patch" {
+        let problem = named_type(&decoded.value).err().unwrap_or_default();
         return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: \
-             json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
-             Kind string \"json:\\\"kind,omitempty\\\"\" }} ({})",
-            json_type(&decoded.value),
+            "the object provided is unrecognized (must be of type {kind}): {problem} ({})",
             excerpt(bytes)
         )));
     }
@@ -261,21 +276,9 @@ pub fn complete(resource: &Resource, document: &mut Value) -> Result<(), Status>
     finish(resource, document, Vec::new(), FieldValidation::Ignore, None).map(|_| ())
 }
 
-/// The same after a patch, whose mistakes are its sender's; returns what strict field validation complains of.
+/// The same after a patch, whose mistakes are its sender's and which has kept the type; returns what strict field validation complains of.
 pub fn complete_patched(target: &Target, document: &mut Value) -> Result<Vec<String>, Status> {
     let resource = &target.resource;
-    if !document.is_object() {
-        return Err(Status::bad_request("the patch does not leave an object"));
-    }
-    let kept = [("kind", resource.kind.to_string()), ("apiVersion", resource.api_version())];
-    for (field, expected) in kept {
-        if document[field] != *expected {
-            if resource.custom.is_some() {
-                return Err(renamed(document, field, &expected));
-            }
-            return Err(Status::bad_request(format!("{field} cannot be changed by a patch: it is {expected:?}")));
-        }
-    }
     let as_error = |detail: String| {
         let name = target.name.as_str();
         let path = api::field::Path::new("patch");

@@ -24,10 +24,15 @@ pub fn wants_generated_name(document: &Value) -> bool {
 const SYSTEM_FIELDS: [&str; 6] =
     ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"];
 
+const VERSION_SET: &str = "resourceVersion should not be set on objects to be created";
+
 /// Checks the metadata of an object to be created, and takes out what only [`complete_create`] may say: who
 /// changes the object before that is to see what its sender meant. Sets `target.name`.
 pub fn prepare_create(target: &mut Target, document: &mut Value) -> Result<(), Status> {
-    wipe(document)?;
+    if !asked_version(document).is_empty() {
+        return Err(Status::bad_request(VERSION_SET));
+    }
+    wipe(document);
     place(target, document)?;
     target.name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     Ok(())
@@ -35,7 +40,11 @@ pub fn prepare_create(target: &mut Target, document: &mut Value) -> Result<(), S
 
 /// Completes the metadata of an object that admission has had to change; sets `target.name`.
 pub fn complete_create(target: &mut Target, document: &mut Value, engine: &Engine) -> Result<(), Status> {
-    wipe(document)?;
+    // What cannot be read is none.
+    if asked_version(document).parse::<u64>().is_ok() {
+        return Err(Status::new(500, "", VERSION_SET));
+    }
+    wipe(document);
     place_in_namespace(target, document)?;
     let metadata = &mut document["metadata"];
     metadata["uid"] = engine.random.uuid().into();
@@ -49,17 +58,13 @@ pub fn complete_create(target: &mut Target, document: &mut Value, engine: &Engin
     Ok(())
 }
 
-fn wipe(document: &mut Value) -> Result<(), Status> {
-    if !asked_version(document).is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
+fn wipe(document: &mut Value) {
     if !document["metadata"].is_object() {
         document["metadata"] = Value::Object(Map::new());
     }
     for field in SYSTEM_FIELDS {
         remove(&mut document["metadata"], field);
     }
-    Ok(())
 }
 
 /// Name and namespace of the document are those of the request; a contradiction is refused.

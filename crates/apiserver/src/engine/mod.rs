@@ -25,7 +25,7 @@ mod scale;
 pub mod special;
 #[cfg(test)]
 pub(crate) mod testing;
-mod type_meta;
+pub mod type_meta;
 pub mod versions;
 pub mod watch;
 pub mod write;

@@ -12,7 +12,10 @@ use document::{
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
-use super::{Caller, Engine, FieldValidation, Target, decode, metadata, scale::Scaling, write::remove};
+use super::{
+    Caller, Engine, FieldValidation, Target, decode, metadata, scale::Scaling, type_meta::expect_kept_type,
+    write::remove,
+};
 use crate::http::query::Query;
 
 /// What an update does to the document it finds.
@@ -121,6 +124,8 @@ impl Change<'_> {
                 patch.apply(&mut document, target.resource.root()).map_err(|error| patch_error(&error))?;
                 let asked = metadata::asked_version(&document);
                 let conditional = !asked.is_empty() && asked != metadata::asked_version(old) || patch.names_version();
+                let keeps_type = matches!(patch, Patch::Strategic { .. });
+                expect_kept_type(target, &mut document, keeps_type)?;
                 if document["metadata"].is_null() {
                     // Nothing is left to say which object it was.
                     metadata::place(target, &mut document)?;
@@ -213,7 +218,10 @@ impl Patch {
                 }
                 let (config, warnings) = decode::yaml(bytes)?;
                 if !config.is_object() && !config.is_null() {
-                    return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
+                    let problem = no_object(&config);
+                    return Err(Status::bad_request(format!(
+                        "error decoding YAML: error unmarshaling JSON: while decoding JSON: {problem}"
+                    )));
                 }
                 Ok(Patch::Apply { config, force: force.unwrap_or(false), warnings })
             }

@@ -7,7 +7,7 @@ use api::{
 };
 use serde_json::Value;
 
-use super::decode::json_type;
+use super::{Target, decode::json_type};
 
 /// The type that the document names, where it names one, must be that of the endpoint.
 pub fn expect_type(document: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
@@ -38,21 +38,8 @@ pub fn expect_custom_type(resource: &Resource, document: &Value, bytes: &[u8]) -
             "the object provided is unrecognized (must be of type {kind}): {problem} ({excerpt})"
         ))
     };
-    for field in ["apiVersion", "kind"] {
-        let value = &document[field];
-        if !value.is_null() && !value.is_string() {
-            return Err(unrecognized(&format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{field} of \
-                 type string",
-                json_type(value)
-            )));
-        }
-    }
-    let text = |field: &str| document[field].as_str().unwrap_or_default();
-    let (actual_version, actual_kind, expected) = (text("apiVersion"), text("kind"), resource.api_version());
-    if actual_version.matches('/').count() > 1 {
-        return Err(unrecognized(&format!("unexpected GroupVersion string: {actual_version}")));
-    }
+    let (actual_version, actual_kind) = named_type(document).map_err(|problem| unrecognized(&problem))?;
+    let expected = resource.api_version();
     if actual_kind.is_empty() {
         return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(bytes))));
     }
@@ -61,22 +48,7 @@ pub fn expect_custom_type(resource: &Resource, document: &Value, bytes: &[u8]) -
             "the API version in the data ({actual_version}) does not match the expected API version ({expected})"
         )));
     }
-    if actual_kind != &*resource.kind {
-        return Err(misnamed(document, "kind", &resource.kind));
-    }
-    Ok(())
-}
-
-/// `Bar.example.com "x" is invalid: kind: Invalid value: "Bar": must be Foo`, in the words of the document.
-fn misnamed(document: &Value, field: &str, expected: &str) -> Status {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let api_version = text(&document["apiVersion"]);
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let (kind, name) = (text(&document["kind"]), text(&document["metadata"]["name"]));
-    let subject = Subject { group, resource: &kind, name: &name };
-    let path = Path::new(field);
-    let error = FieldError::invalid(&path, document[field].clone(), format!("must be {expected}"));
-    Status::invalid(subject, &vec![error])
+    same_custom_type(resource, document)
 }
 
 /// The beginning of a body, as messages show it.
@@ -90,16 +62,109 @@ pub fn excerpt(bytes: &[u8]) -> String {
     }
 }
 
-/// What a patch that changes the type of a custom object is told.
-pub fn renamed(document: &Value, field: &str, expected: &str) -> Status {
-    if document[field].as_str().is_some_and(|text| !text.is_empty()) {
-        return misnamed(document, field, expected);
+/// What a document says that it is; the error is worded as Go words it. What is left out is empty.
+pub fn named_type(document: &Value) -> Result<(&str, &str), String> {
+    let unread = |found: &Value, place: &str| {
+        let found = json_type(found);
+        format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go {place}")
+    };
+    if !document.is_object() {
+        return Err(unread(
+            document,
+            "value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+             Kind string \"json:\\\"kind,omitempty\\\"\" }",
+        ));
     }
-    let path = Path::new("patch");
-    let (shown, name) = (document.to_string(), if field == "kind" { "Kind" } else { field });
-    let detail = format!("Object '{name}' is missing in '{shown}'");
-    let subject = Subject { group: "", resource: "", name: "" };
-    Status::invalid(subject, &vec![FieldError::invalid(&path, shown, detail)])
+    for field in ["apiVersion", "kind"] {
+        let value = &document[field];
+        if !value.is_null() && !value.is_string() {
+            return Err(unread(value, &format!("struct field .{field} of type string")));
+        }
+    }
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    let api_version = text("apiVersion");
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
+    }
+    Ok((api_version, text("kind")))
+}
+
+/// Why an object of this type cannot be where another built-in one is meant; `Err` where there is no such type.
+pub fn mistaken(api_version: &str, kind: &str, meant: &Resource) -> Result<String, String> {
+    expect_registered(api_version, kind)?;
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let package = meant.group.split('.').next().filter(|package| !package.is_empty()).unwrap_or("core");
+    let meant = &meant.kind;
+    Ok(format!("converting ({version}.{kind}) to ({package}.{meant}): unknown conversion"))
+}
+
+pub fn expect_registered(api_version: &str, kind: &str) -> Result<(), String> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let name = api::builtin::type_name(group, version, kind);
+    if name.is_some_and(|name| api::builtin::types().named(&name).is_some()) {
+        return Ok(());
+    }
+    let scheme = "pkg/api/legacyscheme/scheme.go:30";
+    Err(format!("no kind {kind:?} is registered for version {api_version:?} in scheme {scheme:?}"))
+}
+
+/// The type that is left by a patch must be what it was. Kubernetes' own are read as that where no kind is named, and a
+/// strategic patch cannot touch their type at all (`keeps`).
+pub fn expect_kept_type(target: &Target, document: &mut Value, keeps: bool) -> Result<(), Status> {
+    let resource = &target.resource;
+    let expected = resource.api_version();
+    if keeps && document.is_object() {
+        document["apiVersion"] = expected.into();
+        document["kind"] = (*resource.kind).into();
+        return Ok(());
+    }
+    let broken = |detail: String| {
+        let subject = Subject { group: "", resource: "", name: "" };
+        Status::invalid(subject, &vec![FieldError::invalid(&Path::new("patch"), document.to_string(), detail)])
+    };
+    let (api_version, kind) = named_type(document).map_err(broken)?;
+    if resource.custom.is_some() {
+        if kind.is_empty() {
+            return Err(broken(format!("Object 'Kind' is missing in '{document}'")));
+        }
+        if api_version.is_empty() {
+            let missing = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+            return Err(Status::internal(missing));
+        }
+        return same_custom_type(resource, document);
+    }
+    if api_version.is_empty() {
+        // Read as the internal version, which knows no field by its name.
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        )));
+    }
+    if api_version == expected && kind.is_empty() {
+        document["kind"] = (*resource.kind).into();
+    } else if (api_version, kind) != (expected.as_str(), &*resource.kind) {
+        return Err(broken(mistaken(api_version, kind, resource).unwrap_or_else(|detail| detail)));
+    }
+    Ok(())
+}
+
+/// That of a custom object which names one, in the words of the document.
+pub fn same_custom_type(resource: &Resource, document: &Value) -> Result<(), Status> {
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    let expected = [("kind", resource.kind.to_string()), ("apiVersion", resource.api_version())];
+    let errors: Vec<FieldError> = expected
+        .into_iter()
+        .filter(|(field, expected)| text(field) != expected)
+        .map(|(field, expected)| {
+            FieldError::invalid(&Path::new(field), document[field].clone(), format!("must be {expected}"))
+        })
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+    let name = document["metadata"]["name"].as_str().unwrap_or_default();
+    Err(Status::invalid(Subject { group, resource: text("kind"), name }, &errors))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     authz::Authorizer,
     cluster::{Cluster, Derived},
+    engine::type_meta,
 };
 use calls::{Calls, Outcome};
 use configuration::{MUTATING, VALIDATING, Webhook, Webhooks};
@@ -415,7 +416,7 @@ fn apply(
     let (before, _) = shown(matched, request);
     let mut object = before.clone();
     patch.apply(&mut object).map_err(|error| broken(error.to_string()))?;
-    retype(&before, row(matched, request), &mut object).map_err(broken)?;
+    retype(&before, row(matched, request), &mut object).map_err(Problem::Refused)?;
     if object == before {
         return Ok(false);
     }
@@ -427,28 +428,36 @@ fn apply(
 }
 
 /// What a webhook made must be an object of the kind it was asked about: the plug-ins that see it next rely on that.
-fn retype(asked: &Value, resource: &Resource, object: &mut Value) -> Result<(), String> {
-    if !object.is_object() {
-        return Err("the patched object is not an object".to_owned());
-    }
-    for field in ["apiVersion", "kind"] {
-        // What is left out is what it was; only a custom object must say it.
-        if text(&object[field]).is_empty() && resource.custom.is_none() {
-            object[field] = asked[field].clone();
+fn retype(asked: &Value, resource: &Resource, object: &mut Value) -> Result<(), Status> {
+    let (api_version, kind) = type_meta::named_type(object).map_err(Status::internal)?;
+    if resource.custom.is_some() {
+        if kind.is_empty() {
+            return Err(Status::internal(format!("Object 'Kind' is missing in '{object}'")));
         }
+        let meant = resource.api_version();
+        if api_version != meant {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let problem = format!(
+                "{group}/{version}, Kind={kind} is unstructured and is not suitable for converting to {meant:?}"
+            );
+            return Err(Status::new(500, "", problem));
+        }
+        return type_meta::same_custom_type(resource, object);
     }
-    let (kind, version) = (text(&object["kind"]), text(&object["apiVersion"]));
-    if kind.is_empty() {
-        return Err(format!("Object 'Kind' is missing in '{object}'"));
+    // What is left out is what it was.
+    let or = |found: &str, field: &str| if found.is_empty() { text(&asked[field]) } else { found }.to_owned();
+    let (api_version, kind) = (or(api_version, "apiVersion"), or(kind, "kind"));
+    if (&*api_version, &*kind) != (text(&asked["apiVersion"]), text(&asked["kind"])) {
+        return Err(match type_meta::mistaken(&api_version, &kind, resource) {
+            Ok(problem) => Status::new(500, "", problem),
+            Err(unregistered) => Status::internal(unregistered),
+        });
     }
-    if (kind, version) != (text(&asked["kind"]), text(&asked["apiVersion"])) {
-        return Err(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        ));
-    }
+    object["apiVersion"] = api_version.into();
+    object["kind"] = kind.into();
     // A subresource may have a body of a kind of its own.
-    if resource.custom.is_none() && object["kind"] == *resource.kind {
-        document::check(object, resource.root()).map_err(|error| error.0)?;
+    if object["kind"] == *resource.kind {
+        document::check(object, resource.root()).map_err(|error| Status::internal(error.0))?;
         document::default(object, resource.root());
     }
     Ok(())
