@@ -22,7 +22,7 @@ pub use self::kept::{known, remember};
 mod kept;
 
 /// Bytes that a compiled pattern may take, and what it may set up for speed while it is used.
-const MAX_PROGRAM_BYTES: usize = 1 << 20;
+pub const MAX_PROGRAM_BYTES: usize = 1 << 20;
 const MAX_SCRATCH_BYTES: usize = 64 << 10;
 /// Patterns whose scratch a thread keeps, those it used last, and what one of them may take.
 const MAX_SCRATCHES: usize = 16;

@@ -124,20 +124,24 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value, is_replace
             format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}"),
         ));
     }
-    check_version(target, old, new, is_replace)
+    check_version(target, old, new)
+}
+
+/// Some kinds are not replaced without a word on which version is meant. Admission is asked before that is refused.
+pub fn require_version(target: &Target) -> Result<(), Status> {
+    if target.resource.strategy.unconditional_update {
+        return Ok(());
+    }
+    let path = Path::new("metadata");
+    let error = FieldError::invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
+    Err(Status::invalid(target.subject(), &vec![error]))
 }
 
 /// The resourceVersion alone, which admission may have changed.
-pub fn check_version(target: &Target, old: &Value, new: &Value, is_replace: bool) -> Result<(), Status> {
+pub fn check_version(target: &Target, old: &Value, new: &Value) -> Result<(), Status> {
     let stored = old["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     let asked = asked_version(new);
     if asked.is_empty() {
-        if is_replace && !target.resource.strategy.unconditional_update {
-            let path = api::field::Path::new("metadata");
-            let error =
-                api::field::FieldError::invalid(&path.child("resourceVersion"), 0, "must be specified for an update");
-            return Err(Status::invalid(target.subject(), &vec![error]));
-        }
         return Ok(());
     }
     if asked.parse::<u64>().is_err() {

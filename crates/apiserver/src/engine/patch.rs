@@ -216,8 +216,12 @@ impl Patch {
                     let subject = Subject { group: "meta.k8s.io", resource: "PatchOptions", name: "" };
                     return Err(Status::invalid(subject, &vec![error]));
                 }
-                let (config, warnings) = decode::yaml(bytes)?;
-                if !config.is_object() && !config.is_null() {
+                let (mut config, warnings) = decode::yaml(bytes)?;
+                if config.is_null() {
+                    // Says as much as nothing.
+                    config = json!({});
+                }
+                if !config.is_object() {
                     let problem = no_object(&config);
                     return Err(Status::bad_request(format!(
                         "error decoding YAML: error unmarshaling JSON: while decoding JSON: {problem}"

@@ -208,6 +208,7 @@ impl Engine {
         change: &Change<'_>,
     ) -> Result<Option<Prepared>, Status> {
         let resource = &target.resource;
+        let is_unversioned = change.is_replace() && metadata::asked_version(&new).is_empty();
         special::confine(target, old, &mut new);
         if change.is_replace() {
             metadata::keep_single_owners(&mut new, Admitted::Before, &caller.warnings);
@@ -222,9 +223,12 @@ impl Engine {
             new = draft.into_inner();
             if is_touched {
                 metadata::place_in_namespace(target, &mut new)?;
-                metadata::check_version(target, old, &new, change.is_replace())?;
+                metadata::check_version(target, old, &new)?;
                 special::confine(target, old, &mut new);
             }
+        }
+        if is_unversioned {
+            metadata::require_version(target)?;
         }
         metadata::keep_single_owners(&mut new, Admitted::After, &caller.warnings);
         metadata::carry_over(old, &mut new);
@@ -337,7 +341,7 @@ pub(super) fn extend(transaction: &mut Transaction, beside: Transaction) {
     transaction.operations.extend(beside.operations);
 }
 
-pub(super) fn remove(document: &mut Value, field: &str) {
+pub(crate) fn remove(document: &mut Value, field: &str) {
     if let Some(members) = document.as_object_mut() {
         members.remove(field);
     }

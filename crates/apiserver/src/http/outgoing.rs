@@ -2,8 +2,9 @@
 //! Stored bytes are shared by all who read them; what is not counts in one account until it has been sent or dropped, and
 //! each claim knows the stream that is to be ended where somebody else needs the memory (`ledger`).
 //!
-//! How much an answer takes is counted when it is there. So a list may be larger than the bound and is still served, a
-//! write is never refused once it is done, and nobody waits for what another keeps. What is small is never refused.
+//! What a list will take is counted before it is made, as far as that is known, and how much an answer takes when it is
+//! there. A list may be larger than the bound and is still served where there is little else, a write is never refused once
+//! it is done, and nobody waits for what another keeps. What is small is never refused.
 //! Callers in this process take at once what is made for them: nothing of it is under way.
 
 use std::sync::{
@@ -122,6 +123,14 @@ impl Reader {
         let need = if is_read && bytes > SMALL_BYTES { Need::Refusable } else { Need::Granted };
         let held = self.claim(bytes, need).map_err(|Refused| too_many())?;
         Ok(response.map(|body| body.holding(held)))
+    }
+
+    /// Counts what is going to be made, until it is there. Much is refused where its reader holds most of what there is.
+    pub fn making(&self, bytes: usize) -> Result<Held, Status> {
+        if bytes <= SMALL_BYTES {
+            return Ok(self.hold(bytes));
+        }
+        self.claim(bytes, Need::Refusable).map_err(|Refused| too_many())
     }
 
     /// What was made, counted until the last part of it has been sent.

@@ -2,7 +2,7 @@
 //!
 //! The usual case, JSON in the stored version, copies bytes and decodes nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 use api::{
     kinds::columns,
@@ -18,11 +18,13 @@ use super::{
     body::{Body, CHUNK_BYTES, Chunk, SHARED_BYTES},
     negotiate::{Accepted, Format, MetaVersion, Shape},
     outgoing::Reader,
+    verbs::FALLBACK,
 };
 use crate::engine::{
     document_of,
     list::Page,
     object::{Stored, type_prefix},
+    write::remove,
 };
 
 /// The form in which one resource is shown to one client.
@@ -87,26 +89,73 @@ impl View {
 
     pub fn list(&self, page: Page) -> Response<Body> {
         let metadata = list_metadata(&page);
-        if self.accepted == (Accepted { format: Format::Json, shape: Shape::Object }) {
+        if self.accepted == FALLBACK {
             return self.verbatim_list(&metadata, page.entries);
         }
-        let documents: Vec<Value> =
-            page.entries.iter().filter_map(|entry| document_of(&self.resource, entry).ok()).collect();
-        let (kind, api_version, items) = match self.accepted.shape {
+        // One by one: a document takes many times what is shown of it.
+        let items = page.entries.iter().filter_map(|entry| Some(self.listed(document_of(&self.resource, entry).ok()?)));
+        let (mut frame, place) = self.frame(metadata);
+        if self.accepted.format == Format::Yaml {
+            frame[place] = items.collect();
+            return value(StatusCode::OK, Format::Yaml, &frame);
+        }
+        let mut text = String::with_capacity(self.making_bytes(&page.entries));
+        text.push('{');
+        for (name, value) in frame.as_object().into_iter().flatten() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{}:{value},", Value::from(name.as_str()));
+        }
+        let _ = write!(text, "\"{place}\":[");
+        for (index, item) in items.enumerate() {
+            let _ = write!(text, "{}{item}", if index == 0 { "" } else { "," });
+        }
+        text.push_str("]}");
+        json_response(StatusCode::OK, fitted(text))
+    }
+
+    /// What a list takes at most while it is made for this reader, as far as that is known before.
+    pub fn making_bytes(&self, entries: &[Arc<Entry>]) -> usize {
+        const MAX_METADATA_BYTES: usize = 4 * 1024;
+        const MAX_CELLS_BYTES: usize = 512;
+        // About what a document takes beside its text.
+        const DOCUMENT_FACTOR: usize = 8;
+        let Accepted { format, shape } = self.accepted;
+        let most = match (shape, self.include) {
+            (Shape::Object, _) | (Shape::Table(_), Include::Object) => usize::MAX,
+            (Shape::Metadata(_), _) | (Shape::Table(_), Include::Metadata) => MAX_METADATA_BYTES,
+            (Shape::Table(_), Include::None) => MAX_CELLS_BYTES,
+        };
+        let is_made = |entry: &Entry| self.accepted != FALLBACK || !self.is_verbatim(entry);
+        let made = entries.iter().filter(|entry| is_made(entry)).map(|entry| entry.value.len().min(most));
+        made.sum::<usize>() * if format == Format::Yaml { DOCUMENT_FACTOR } else { 1 }
+    }
+
+    /// A list without its items, and where these belong.
+    fn frame(&self, metadata: Value) -> (Value, &'static str) {
+        match self.accepted.shape {
             Shape::Table(version) => {
-                return value(StatusCode::OK, self.accepted.format, &self.table(version, &metadata, &documents, true));
+                let mut table = self.table(version, &metadata, &[], true);
+                remove(&mut table, "rows");
+                (table, "rows")
             }
             Shape::Metadata(version) => {
-                let items = documents.iter().map(|document| partial_metadata(document, version)).collect();
-                ("PartialObjectMetadataList".to_owned(), version.api_version().to_owned(), items)
+                let kind = "PartialObjectMetadataList";
+                (json!({"kind": kind, "apiVersion": version.api_version(), "metadata": metadata}), "items")
             }
             Shape::Object => {
-                let items: Vec<Value> = documents.into_iter().map(|document| self.item(document)).collect();
-                (self.resource.list_kind.to_string(), self.resource.api_version(), items)
+                let (kind, api_version) = (&*self.resource.list_kind, self.resource.api_version());
+                (json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}), "items")
             }
-        };
-        let list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
-        value(StatusCode::OK, self.accepted.format, &list)
+        }
+    }
+
+    /// An item or a row of a list.
+    fn listed(&self, document: Value) -> Value {
+        match self.accepted.shape {
+            Shape::Table(version) => self.row(&document, version),
+            Shape::Metadata(version) => partial_metadata(&document, version),
+            Shape::Object => self.item(document),
+        }
     }
 
     /// Items of built-in lists do not repeat their type; those of custom resources do.

@@ -166,7 +166,10 @@ impl Call {
         let mut options = ListOptions::parse(&self.query)?;
         options.selection.narrow_to(&self.target.name)?;
         let page = self.engine.page(&self.target, &options)?;
-        Ok(self.view()?.list(page))
+        let view = self.view()?;
+        // What is made is counted as it is once it is there (`make`).
+        let _making = self.reader.making(view.making_bytes(&page.entries))?;
+        Ok(view.list(page))
     }
 
     fn watch(self) -> Result<Response<Body>, Status> {

@@ -42,8 +42,11 @@ impl Patch {
         let mut operations = Vec::with_capacity(items.len());
         let mut strict_errors = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
-            let Value::Object(mut fields) = item else {
-                return Err(not_a("Go value of type jsonpatch.Operation", &item));
+            let mut fields = match item {
+                Value::Object(fields) => fields,
+                // As Go reads null into a map.
+                Value::Null => Map::new(),
+                other => return Err(not_a("Go value of type jsonpatch.Operation", &other)),
             };
             let mut text = |name: &str| match fields.remove(name) {
                 Some(Value::String(text)) => Some(text),

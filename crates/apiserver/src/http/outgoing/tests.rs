@@ -70,6 +70,23 @@ async fn large_reads_are_refused_to_who_holds_most() {
     .await;
 }
 
+/// However many lists are asked for at once: what is being made of them stays within the bound, and one is always made.
+#[tokio::test]
+async fn what_is_being_made_counts_before_it_is_there() {
+    for (bytes, most) in [(MADE, 3 * BOUND / 4 / MADE), (BOUND / 2, 1), (10 * BOUND, 1)] {
+        let outgoing = Outgoing::within(BOUND);
+        connected(async {
+            let reader = outgoing.reader("jane");
+            for _ in 0..2 {
+                let making: Vec<_> = (0..90).filter_map(|_| reader.making(bytes).ok()).collect();
+                assert_eq!((making.len(), outgoing.held()), (most, most * bytes));
+            }
+            assert_eq!(outgoing.held(), 0);
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn only_what_is_made_for_one_reader_counts() {
     let outgoing = Outgoing::default();
