@@ -14,6 +14,8 @@ use crate::{
 };
 
 pub const STRATEGY: Strategy = Strategy {
+    prepare_create: fill_in,
+    prepare_update: |new, _| fill_in(new),
     validate: |object, errors| check(object, errors, |root| legacy(root, "reportingComponent")),
     create_on_update: true,
     name: NameRule::PathSegment,
@@ -31,7 +33,14 @@ pub const STRICT_STRATEGY: Strategy = Strategy {
 
 /// Between core/v1, as stored, and events.k8s.io/v1.
 pub const CONVERSION: Conversion = Conversion {
-    from_storage: |event| rename(event, "events.k8s.io/v1", |(core, events)| (core, events)),
+    from_storage: |event| {
+        rename(event, "events.k8s.io/v1", |(core, events)| (core, events));
+        for field in ["reportingController", "reportingInstance"] {
+            if event[field] == "" {
+                edit::remove(event, field);
+            }
+        }
+    },
     to_storage: |event| rename(event, "v1", |(core, events)| (events, core)),
 };
 
@@ -45,6 +54,17 @@ const NAMES: [(&str, &str); 7] = [
     ("count", "deprecatedCount"),
     ("reportingComponent", "reportingController"),
 ];
+
+/// What core/v1 says also where there is nothing to say; of these, events.k8s.io/v1 says the times.
+fn fill_in(event: &mut Value) {
+    let Some(event) = event.as_object_mut() else { return };
+    for field in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+        event.entry(field).or_insert(Value::Null);
+    }
+    for field in ["reportingComponent", "reportingInstance"] {
+        event.entry(field).or_insert_with(|| "".into());
+    }
+}
 
 type Names = (&'static str, &'static str);
 

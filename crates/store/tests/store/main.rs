@@ -6,15 +6,21 @@ mod damage;
 mod kill;
 mod model;
 mod promises;
+mod watching;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use journal::simulation::SimulatedDisk;
+use stdx::SystemClock;
 use store::{
     CommitError, Committed, Config, Durability, Event, Expect, HistoryLimits, Operation, Store, Template, Transaction,
     Watch,
 };
+
+pub fn in_memory() -> Store {
+    Store::in_memory(Arc::new(SystemClock), HistoryLimits::default()).unwrap()
+}
 
 /// Everything small, so that segments end, checkpoints are written and values are packed within a test.
 pub fn small(disk: &SimulatedDisk) -> Config {
