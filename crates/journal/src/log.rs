@@ -164,7 +164,8 @@ impl Journal {
             return Ok(sequences);
         }
         if self.shared.damaged.load(Ordering::Acquire) {
-            self.shared.check()?;
+            self.shared.look_for_segments()?;
+            self.write_end()?;
             // What was missing is back, under a name that may not be durable.
             self.shared.disk.sync_dir(&self.shared.dir).context("sync", &self.shared.dir)?;
             self.shared.damaged.store(false, Ordering::Release);
@@ -186,15 +187,24 @@ impl Journal {
 
     /// Makes durable where the journal ends, so that the next opening knows exactly what has to be there.
     pub fn mark_end(&mut self) -> Result<(), JournalError> {
-        let end = self.reached();
-        self.end.write(end)?;
+        self.write_end()?;
         self.end.sync()
     }
 
     /// The records are durable without it, so a failure takes nothing but evidence; the next batch tries again.
     fn mark(&mut self) {
+        let _ = self.write_end();
+    }
+
+    /// A mark that was removed while the journal is open is made anew: all that it proves is still known here.
+    fn write_end(&mut self) -> Result<(), JournalError> {
         let end = self.reached();
-        let _ = self.end.write(end);
+        if !matches!(self.shared.look_for_end(), Err(JournalError::Gone(_))) {
+            return self.end.write(end);
+        }
+        self.end = EndFile::create(&*self.shared.disk, &self.shared.dir, end)?;
+        *self.shared.end.lock() = self.end.id()?;
+        Ok(())
     }
 
     fn reached(&self) -> End {
@@ -209,7 +219,7 @@ impl Journal {
         }
         let Shared { disk, dir, spans, .. } = &*self.shared;
         // A new segment in a directory that has lost the old ones would be the beginning of nothing.
-        self.shared.check()?;
+        self.shared.look_for_segments()?;
         self.active = Active::create(&**disk, dir, self.next, self.random.next_u64())?;
         let mut spans = spans.lock();
         if spans.last().is_some_and(|span| span.first == self.next) {

@@ -31,24 +31,30 @@ pub(crate) struct Shared {
     pub dir: PathBuf,
     /// Oldest first; never empty; the last one is being written.
     pub spans: Mutex<Vec<Span>>,
-    /// Of the file that marks the end.
-    pub end: FileId,
+    /// Of the file that marks the end. The writer makes it anew where it is gone.
+    pub end: Mutex<FileId>,
     /// Whether a look at all of this found something missing; the writer looks again before it appends.
     pub damaged: AtomicBool,
 }
 
 impl Shared {
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, spans: Vec<Span>, end: FileId) -> Arc<Self> {
-        Arc::new(Self { disk, dir, spans: Mutex::new(spans), end, damaged: AtomicBool::new(false) })
+        Arc::new(Self { disk, dir, spans: Mutex::new(spans), end: Mutex::new(end), damaged: AtomicBool::new(false) })
     }
 
     /// Looks for every file of the journal, without opening any.
     pub fn check(&self) -> Result<(), JournalError> {
-        self.look().inspect_err(|_| self.damaged.store(true, Ordering::Release))
+        let looked = self.look_for_segments().and_then(|()| self.look_for_end());
+        looked.inspect_err(|_| self.damaged.store(true, Ordering::Release))
     }
 
-    fn look(&self) -> Result<(), JournalError> {
-        let Self { disk, dir, spans, end, .. } = self;
+    pub fn look_for_end(&self) -> Result<(), JournalError> {
+        let id = *self.end.lock();
+        check_in_place(&*self.disk, &self.dir.join(end::NAME), id, 0)
+    }
+
+    pub fn look_for_segments(&self) -> Result<(), JournalError> {
+        let Self { disk, dir, spans, .. } = self;
         let known = spans.lock().clone();
         for Span { first, durable, id } in known {
             let in_place = check_in_place(&**disk, &segment_path(dir, first), id, durable);
@@ -57,7 +63,7 @@ impl Shared {
                 return in_place;
             }
         }
-        check_in_place(&**disk, &dir.join(end::NAME), *end, 0)
+        Ok(())
     }
 }
 
@@ -97,7 +103,7 @@ impl Segments {
     }
 
     /// Whether all segments, and the mark of the end, are where they were and as long as they were. Asks for their names,
-    /// and reads none of them. Nothing is appended after this found something missing, until it is back.
+    /// and reads none of them. Nothing is appended after this found a segment missing, until it is back; the mark is made anew.
     pub fn check(&self) -> Result<(), JournalError> {
         self.0.check()
     }

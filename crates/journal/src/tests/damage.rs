@@ -214,7 +214,7 @@ fn nothing_is_acknowledged_where_the_segment_is_not_in_its_place() {
     assert_eq!(contents(&open(&disk).unwrap(), 1).unwrap().len(), 6);
 }
 
-/// Whatever file of an open journal is removed, replaced or cut, old segments too: a look finds it, and nothing is
+/// Whatever segment of an open journal is removed, replaced or cut, old ones too: a look finds it, and nothing is
 /// acknowledged until it is back.
 #[test]
 fn a_look_at_an_open_journal_finds_what_is_missing() {
@@ -223,7 +223,7 @@ fn a_look_at_an_open_journal_finds_what_is_missing() {
     fill(&mut journal, 60, 200);
     let segments = journal.segments();
     assert!(segments.sizes().len() > 2);
-    let files = disk.files();
+    let files: Vec<_> = disk.files().into_iter().filter(|path| path.extension().is_some()).collect();
     let moved = Path::new("/journal/moved");
     for path in &files {
         disk.rename(path, moved).unwrap();
@@ -238,7 +238,7 @@ fn a_look_at_an_open_journal_finds_what_is_missing() {
         disk.rename(moved, path).unwrap();
         fill(&mut journal, 1, 20);
     }
-    for path in files.iter().filter(|path| path.extension().is_some()) {
+    for path in &files {
         let whole = content(&disk, path);
         disk.edit(path, |content| content.truncate(whole.len() - 1));
         for result in [segments.check(), journal.append(&[b"x"]).map(drop)] {
@@ -256,6 +256,37 @@ fn a_look_at_an_open_journal_finds_what_is_missing() {
     assert!(segments.check().is_err());
     segments.drop_before(segments.sizes()[1].0).unwrap();
     fill(&mut journal, 1, 20);
+}
+
+/// The mark of the end says nothing that an open journal does not know: it is made anew by the next batch, or at an
+/// orderly end, whether anybody looked for it meanwhile or not. Until then a look finds it missing.
+#[test]
+fn a_mark_that_is_removed_is_made_anew() {
+    for (replaced, looked, appended) in
+        [(false, false, true), (false, true, true), (true, true, true), (false, false, false), (true, true, false)]
+    {
+        let disk = SimulatedDisk::new(1);
+        let mut journal = open(&disk).unwrap();
+        fill(&mut journal, 60, 200);
+        let segments = journal.segments();
+        let mark = disk.files().into_iter().find(|path| path.extension().is_none()).unwrap();
+        disk.remove(&mark).unwrap();
+        if replaced {
+            disk.create(&mark).unwrap();
+        }
+        if looked {
+            assert!(matches!(segments.check(), Err(JournalError::Gone(gone)) if gone == mark));
+        }
+        if appended {
+            fill(&mut journal, 1, 20);
+        } else {
+            journal.mark_end().unwrap();
+        }
+        segments.check().unwrap();
+        disk.crash();
+        let records = if appended { 61 } else { 60 };
+        assert_eq!(contents(&open(&disk).unwrap(), 1).unwrap().len(), records, "{replaced} {looked} {appended}");
+    }
 }
 
 /// The segment being written is not appended to behind a cut that nobody has looked for.
