@@ -161,7 +161,10 @@ for path, value, code, message in [
 ]:
     replies["mutating"] = {"patch": [{"op": "add", "path": path, "value": value}]}
     refused(code, message, core.replace_namespaced_config_map, "two", NAMESPACE, config_map("two", a="b"))
-    if code != 409:
+    if code == 409:
+        set_here = "resourceVersion should not be set on objects to be created"
+        refused(500, set_here, core.create_namespaced_config_map, NAMESPACE, config_map("three"))
+    else:
         refused(code, message, core.create_namespaced_config_map, NAMESPACE, config_map("three"))
 replies["mutating"] = {"patch": [{"op": "add", "path": "/metadata/uid", "value": "mine"}]}
 assert core.create_namespaced_config_map(NAMESPACE, config_map("three")).metadata.uid != "mine"

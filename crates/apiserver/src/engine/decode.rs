@@ -400,6 +400,38 @@ mod tests {
     }
 
     #[test]
+    fn evictions_are_read_in_the_version_before_too() {
+        // apiVersion, kind, and what is read, or why not
+        for (api_version, kind, expect) in [
+            ("policy/v1", "Eviction", Ok("policy/v1")),
+            ("policy/v1beta1", "Eviction", Ok("policy/v1")),
+            ("policy/v1beta1", "", Ok("policy/v1")),
+            ("", "", Ok("policy/v1")),
+            (
+                "policy/v2",
+                "Eviction",
+                Err(
+                    "Eviction in version \"v2\" cannot be handled as a Eviction: no kind \"Eviction\" is registered for \
+                     version \"policy/v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                ),
+            ),
+        ] {
+            let text = serde_json::json!({"apiVersion": api_version, "kind": kind}).to_string();
+            let proto = body(api_version, kind, &[]);
+            for (headers, bytes) in [(HeaderMap::new(), text.as_bytes()), (headers(), &proto)] {
+                let read = foreign(&headers, bytes, "policy/v1", "Eviction", FieldValidation::Strict);
+                let is_text = headers.is_empty();
+                match (read.map_err(|status| status.message), expect) {
+                    (Ok(read), Ok(version)) => assert_eq!(read.document["apiVersion"], version),
+                    (Err(found), Err(message)) if is_text => assert_eq!(found, message),
+                    (Err(_), Err(_)) => {}
+                    (read, _) => panic!("{api_version} {kind}: {read:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn delete_options_are_read_in_any_version() {
         for api_version in ["v1", "apps/v1", "example.com/v1"] {
             let options = untyped(&headers(), &body(api_version, "DeleteOptions", &[1 << 3, 0])).expect(api_version);

@@ -410,6 +410,26 @@ async fn patches_that_make_no_object_are_refused() {
     let mut merge = patch(json!([{"op": "remove", "path": "/data"}]));
     merge["patchType"] = "MergePatch".into();
     check(merge, &format!("{failed}unsupported patch type \"MergePatch\"")).await;
+    let unread = "Internal error occurred: couldn't get version/kind; json parse error: json: cannot unmarshal";
+    for (path, value, expect) in [
+        (
+            "/kind",
+            json!("Nope"),
+            "Internal error occurred: no kind \"Nope\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+        ("/kind", json!("Pod"), "converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
+        ("/kind", json!(3), &format!("{unread} number into Go struct field .kind of type string")),
+        ("/apiVersion", json!("a/b/c"), "Internal error occurred: unexpected GroupVersion string: a/b/c"),
+        (
+            "",
+            json!([]),
+            &format!(
+                "{unread} array into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+            ),
+        ),
+    ] {
+        check(patch(json!([{"op": "replace", "path": path, "value": value}])), expect).await;
+    }
     let hook = Hook::start(|_| (200, patch(json!([{"op": "replace", "path": "/data", "value": "text"}])))).await;
     let found = mutate(&configured(MUTATING, &[hook.webhook(json!({}))]), Chain::default(), map(json!({}))).await;
     assert!(found.unwrap_err().starts_with("Internal error occurred: "));
