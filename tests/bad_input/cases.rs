@@ -390,7 +390,15 @@ pub const CLEARER_CASES: &[Case<'_>] = &[
         "strconv.ParseUint: parsing \"one\": invalid syntax",
     ),
     ("PATCH", FIRST, STRATEGIC, r#"{"data":{"$patch":"jump"}}"#, 422, "Invalid", "unknown patch type: jump"),
-    ("PATCH", FIRST, PATCH, r#"[{"op":"replace","path":"/kind","value":"Secret"}]"#, 400, "BadRequest", ""),
+    (
+        "PATCH",
+        FIRST,
+        PATCH,
+        r#"[{"op":"replace","path":"/kind","value":"Secret"}]"#,
+        422,
+        "Invalid",
+        "unknown conversion",
+    ),
     (
         "PATCH",
         "/api/v1/namespaces/default/configmaps/first?fieldManager=other",
