@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::authn::service_account;
+
 /// An authenticated user (authentication.k8s.io/v1 `UserInfo`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
@@ -19,6 +21,16 @@ pub const MASTERS: &str = "system:masters";
 impl User {
     pub fn anonymous() -> Self {
         Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
+    }
+
+    /// Whom the limits of what one user may cause count it to: service accounts of a namespace are one, for
+    /// who may make one of them can make any number.
+    pub fn payer(&self) -> &str {
+        let is_in_process = self.groups.iter().any(|group| group == MASTERS);
+        match service_account::split_user_name(&self.name) {
+            Some((_, name)) if !is_in_process => &self.name[..self.name.len() - name.len() - 1],
+            _ => &self.name,
+        }
     }
 
     /// A controller of this process. It is called as its like in a stock cluster, so that audit logs and policies know it,
@@ -72,4 +84,26 @@ pub enum Target<'a> {
     },
     /// `/healthz`, `/openapi/v2`.
     Path(&'a str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::User;
+
+    #[test]
+    fn service_accounts_of_a_namespace_pay_together() {
+        let named = |name: &str| User { name: name.to_owned(), ..User::default() };
+        for (name, payer) in [
+            ("system:serviceaccount:team:builder", "system:serviceaccount:team"),
+            ("system:serviceaccount:team:b.c", "system:serviceaccount:team"),
+            ("system:serviceaccount:team", "system:serviceaccount:team"),
+            ("system:serviceaccount::x", "system:serviceaccount::x"),
+            ("jane", "jane"),
+            ("system:node:a", "system:node:a"),
+        ] {
+            assert_eq!(named(name).payer(), payer, "{name}");
+        }
+        // Controllers of this process each have a share.
+        assert!(User::controller("job-controller").payer().ends_with(":job-controller"));
+    }
 }

@@ -53,7 +53,7 @@ pub struct Reader(Arc<Asked>);
 #[derive(Debug)]
 struct Asked {
     account: Arc<Account>,
-    user: Arc<str>,
+    payer: Arc<str>,
     stream: Option<Stream>,
 }
 
@@ -88,9 +88,9 @@ impl Outgoing {
         Self(Arc::new(Account { chunks_bound, chunks: AtomicUsize::new(0), ledger }))
     }
 
-    /// This user, who asked over the stream that the request is served on.
-    pub fn reader(&self, user: &str) -> Reader {
-        Reader(Arc::new(Asked { account: Arc::clone(&self.0), user: user.into(), stream: Stream::current() }))
+    /// Whoever asked over the stream that the request is served on; `payer` is to whom it is counted.
+    pub fn reader(&self, payer: &str) -> Reader {
+        Reader(Arc::new(Asked { account: Arc::clone(&self.0), payer: payer.into(), stream: Stream::current() }))
     }
 
     #[cfg(test)]
@@ -106,10 +106,20 @@ impl Reader {
         Outgoing::default().reader("nobody")
     }
 
+    pub fn payer(&self) -> &str {
+        &self.0.payer
+    }
+
     /// Refuses to begin with what may become large.
     pub fn check(&self) -> Result<(), Status> {
-        let is_refused =
-            self.0.stream.is_some() && self.0.account.ledger.lock().would_refuse(&self.0.user, SMALL_BYTES);
+        if self.0.stream.is_none() {
+            return Ok(());
+        }
+        let mut ledger = self.0.account.ledger.lock();
+        let ending = ledger.give_up(SMALL_BYTES, Instant::now());
+        let is_refused = ledger.would_refuse(&self.0.payer, SMALL_BYTES);
+        drop(ledger);
+        ending.iter().for_each(Stream::end);
         if is_refused { Err(too_many()) } else { Ok(()) }
     }
 
@@ -165,11 +175,9 @@ impl Reader {
             }
             chunks.fetch_sub(bytes, Relaxed);
         }
-        let entered = ledger.lock().enter(&self.0.user, bytes, need, stream.clone(), Instant::now())?;
-        for stream in entered.ending {
-            stream.end();
-        }
-        Ok(Held(Counted::Claim { reader: self.clone(), number: entered.number }))
+        let (ending, entered) = ledger.lock().enter(&self.0.payer, bytes, need, stream.clone(), Instant::now());
+        ending.iter().for_each(Stream::end);
+        Ok(Held(Counted::Claim { reader: self.clone(), number: entered? }))
     }
 }
 
@@ -182,7 +190,7 @@ impl Drop for Held {
             }
             Counted::Claim { reader, number } => {
                 // A stream goes when the account is no longer locked: its task may hold further claims.
-                let _stream = reader.0.account.ledger.lock().leave(&reader.0.user, *number);
+                let _stream = reader.0.account.ledger.lock().leave(&reader.0.payer, *number);
             }
         }
     }

@@ -38,6 +38,19 @@ use crate::{
 /// Depth of JSON, number of headers and so on are bounded where they are read; this bounds the URI.
 const MAX_URI_BYTES: usize = 16 * 1024;
 
+/// Who sent a request, and as whom.
+struct Users {
+    caller: User,
+    impersonated: Option<User>,
+}
+
+impl Users {
+    /// Whose rights count.
+    fn into_effective(self) -> User {
+        self.impersonated.unwrap_or(self.caller)
+    }
+}
+
 impl Handler for Server {
     fn handle(
         self: Arc<Self>,
@@ -51,9 +64,10 @@ impl Handler for Server {
             let target = target::resolve(&parts.method, parts.uri.path(), &query);
             let labels = Labels::of(&parts.method, &target, parts.uri.path(), &query, is_apply(&parts));
             let mut audit = self.audit.begin(&parts, &peer, &target, self.engine.clock.now());
-            let user = check_form(&parts, &query, &peer).and_then(|()| self.authenticate(&parts, &peer, &mut audit));
-            let reader = self.outgoing.reader(user.as_ref().map_or(identity::ANONYMOUS, |user| &user.name));
-            let answer = match user {
+            let users = check_form(&parts, &query, &peer).and_then(|()| self.authenticate(&parts, &peer, &mut audit));
+            let payer = users.as_ref().map_or(identity::ANONYMOUS, |users| users.caller.payer());
+            let reader = self.outgoing.reader(payer);
+            let answer = match users.map(Users::into_effective) {
                 Ok(user) => self.answer(&parts, &mut body, query, &target, user, &reader, &mut audit).await,
                 Err(status) => Err(status),
             };
@@ -99,7 +113,7 @@ impl Server {
     ) -> Result<Response<Body>, Status> {
         self.admit_user(parts, &query, target, &user, &audit.annotations)?;
         match target {
-            target::Target::Path => self.path(parts, &query, &user, reader).await,
+            target::Target::Path => self.path(parts, &query, reader).await,
             resource @ target::Target::Resource(asked) => {
                 if self.engine.registry.load().group(&asked.group).is_none() {
                     return Ok(page_not_found());
@@ -112,11 +126,11 @@ impl Server {
                 let body = match asked.verb {
                     "get" | "list" | "watch" => Upload::default(),
                     _ => {
-                        let read = self.uploads.read(std::mem::take(body), &user.name).await;
+                        let read = self.uploads.read(std::mem::take(body), reader.payer()).await;
                         read.inspect_err(|status| series.refused(status.code))?
                     }
                 };
-                let place = self.load.place(asked.verb, &user.name).await;
+                let place = self.load.place(asked.verb, reader.payer()).await;
                 let place = place.inspect_err(|status| series.refused(status.code))?;
                 let engine = Arc::clone(&self.engine);
                 let headers = parts.headers.clone();
@@ -136,11 +150,10 @@ impl Server {
                     annotations: audit.annotations.clone(),
                     warnings: Warnings::kept(),
                 };
-                let name = call.user.name.clone();
                 if call.is_heavy() {
-                    self.heavy.run(&name, make(call, reader)).await
+                    self.heavy.run(reader.payer(), make(call, reader)).await
                 } else {
-                    self.heavy.beside(&name, make(call, reader)).await
+                    self.heavy.beside(reader.payer(), make(call, reader)).await
                 }
             }
         }
@@ -148,16 +161,16 @@ impl Server {
 
     /// What is served beside resources. Health checks are never kept waiting; documents are reads, and OpenAPI's
     /// are long in the making.
-    async fn path(&self, parts: &Parts, query: &Query, user: &User, reader: &Reader) -> Result<Response<Body>, Status> {
+    async fn path(&self, parts: &Parts, query: &Query, reader: &Reader) -> Result<Response<Body>, Status> {
         let path = parts.uri.path();
         let is_document = path.starts_with("/api") || path.starts_with("/openapi");
         let _place = match is_document {
-            true => Some(self.load.place("get", &user.name).await?),
+            true => Some(self.load.place("get", reader.payer()).await?),
             false => None,
         };
         let is_read = is_document || path == "/metrics";
         let answer = async { reader.answer(self.paths(parts, path, query)?, is_read) };
-        if path.starts_with("/openapi") { self.heavy.run(&user.name, answer).await } else { answer.await }
+        if path.starts_with("/openapi") { self.heavy.run(reader.payer(), answer).await } else { answer.await }
     }
 
     /// Whether there is such a path or resource at all; only that is counted by itself.
@@ -194,25 +207,25 @@ impl Server {
         allowed
     }
 
-    fn authenticate(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
+    fn authenticate(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<Users, Status> {
         let started = Instant::now();
-        let user = self.user(parts, peer, audit);
-        self.metrics.authentication.observe(user.is_ok(), started.elapsed());
-        user
+        let users = self.users(parts, peer, audit);
+        self.metrics.authentication.observe(users.is_ok(), started.elapsed());
+        users
     }
 
-    fn user(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<User, Status> {
+    fn users(&self, parts: &Parts, peer: &Peer, audit: &mut crate::audit::Record) -> Result<Users, Status> {
         if let Some(user) = &peer.user {
             audit.user(user);
-            return Ok(user.clone());
+            return Ok(Users { caller: user.clone(), impersonated: None });
         }
         let (engine, now) = (&*self.engine, self.engine.clock.now());
-        let (user, acting) = engine.authority.users(&parts.headers, &peer.certificates, engine, now)?;
-        audit.user(&user);
-        if let Some(acting) = &acting {
-            audit.acting_as(acting);
+        let (caller, impersonated) = engine.authority.users(&parts.headers, &peer.certificates, engine, now)?;
+        audit.user(&caller);
+        if let Some(user) = &impersonated {
+            audit.acting_as(user);
         }
-        Ok(acting.unwrap_or(user))
+        Ok(Users { caller, impersonated })
     }
 
     fn authorize(

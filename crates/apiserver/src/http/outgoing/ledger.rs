@@ -2,7 +2,8 @@
 //! nothing itself: it names what is to be ended.
 //!
 //! It is not the newcomer who pays but the user who holds most, with what has waited longest. Only where the newcomer is
-//! that user is he refused.
+//! that user is he refused. What nothing was taken from for long is given up first, whoever's it is: many users that hold
+//! little each shut nobody out.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,6 +15,12 @@ use tokio::time::Instant;
 
 /// What was taken from so lately is not ended for what is small. Past twice the bound that is no excuse.
 pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What nothing was taken from for so long makes room for anybody.
+pub const GIVEN_UP: Duration = Duration::from_secs(5);
+
+/// Among how many of those who hold most it is looked for.
+const LOOKED_AT: usize = 64;
 
 /// What can tell when something of it was taken last.
 pub trait Taken {
@@ -58,13 +65,6 @@ pub enum Need {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// A claim that has been entered, and whose streams are to be ended for it.
-#[derive(Debug)]
-pub struct Entered<S> {
-    pub number: u64,
-    pub ending: Vec<S>,
-}
-
 impl<S: Taken> Ledger<S> {
     pub fn within(bound: usize) -> Self {
         Self { bound, held: 0, next: 0, users: HashMap::new(), by_bytes: BTreeSet::new() }
@@ -84,8 +84,23 @@ impl<S: Taken> Ledger<S> {
         !self.has_left(bytes) && self.held >= self.bound / 2 && !self.is_topped(user, bytes)
     }
 
-    /// Enters a claim. What is past the bound afterwards is paid for by the claims to come: an answer may be larger than
-    /// everything, as long as less than half is held.
+    /// Takes out what has been given up, as far as it is in the way of so much more.
+    pub fn give_up(&mut self, bytes: usize, now: Instant) -> Vec<S> {
+        let mut ending = Vec::new();
+        let Some(until) = now.checked_sub(GIVEN_UP).filter(|_| !self.has_left(bytes)) else { return ending };
+        let users: Vec<_> = self.by_bytes.iter().rev().take(LOOKED_AT).map(|(_, name)| Arc::clone(name)).collect();
+        for user in users {
+            while !self.has_left(bytes)
+                && let Some(stream) = self.take_idle(&user, until)
+            {
+                ending.push(stream);
+            }
+        }
+        ending
+    }
+
+    /// Enters a claim and gives its number; the streams are to be ended either way. What is past the bound afterwards is
+    /// paid for by the claims to come: an answer may be larger than everything, as long as less than half is held.
     pub fn enter(
         &mut self,
         user: &Arc<str>,
@@ -93,11 +108,11 @@ impl<S: Taken> Ledger<S> {
         need: Need,
         stream: S,
         now: Instant,
-    ) -> Result<Entered<S>, Refused> {
+    ) -> (Vec<S>, Result<u64, Refused>) {
+        let mut ending = self.give_up(bytes, now);
         if need == Need::Refusable && self.would_refuse(user, bytes) {
-            return Err(Refused);
+            return (ending, Err(Refused));
         }
-        let mut ending = Vec::new();
         while !self.has_left(bytes) {
             let payer = match self.most_of_others(user) {
                 Some((_, name)) if self.is_topped(user, bytes) => Arc::clone(name),
@@ -118,7 +133,7 @@ impl<S: Taken> Ledger<S> {
             holder.by_age.insert((now, number));
             holder.claims.insert(number, Entry { bytes, since: now, stream });
         });
-        Ok(Entered { number, ending })
+        (ending, Ok(number))
     }
 
     /// Gives back a claim; one that was ended has been given back.
@@ -202,26 +217,26 @@ mod tests {
     struct Trial {
         ledger: Ledger<Stream>,
         start: Instant,
-        seconds: u64,
+        since: Duration,
         streams: Vec<Stream>,
     }
 
     impl Trial {
         fn new(bound: usize) -> Self {
-            Self { ledger: Ledger::within(bound), start: Instant::now(), seconds: 0, streams: Vec::new() }
+            Self { ledger: Ledger::within(bound), start: Instant::now(), since: Duration::ZERO, streams: Vec::new() }
         }
 
         fn now(&self) -> Instant {
-            self.start + Duration::from_secs(self.seconds)
+            self.start + self.since
         }
 
-        /// A claim a second after all before; the numbers of the streams to be ended.
+        /// A claim a third of a second after all before; the numbers of the streams to be ended.
         fn enter(&mut self, user: &str, bytes: usize, need: Need) -> Result<Vec<u32>, Refused> {
-            self.seconds += 1;
+            self.since += Duration::from_millis(333);
             let stream = Stream(self.streams.len() as u32, Rc::new(Cell::new(self.start)));
             self.streams.push(stream.clone());
-            let entered = self.ledger.enter(&user.into(), bytes, need, stream, self.now())?;
-            Ok(entered.ending.iter().map(|stream| stream.0).collect())
+            let (ending, entered) = self.ledger.enter(&user.into(), bytes, need, stream, self.now());
+            entered.map(|_| ending.iter().map(|stream| stream.0).collect())
         }
     }
 
@@ -261,7 +276,7 @@ mod tests {
             assert_eq!(trial.enter("a", 25, Need::Refusable), Ok(vec![]));
         }
         for taken in [0, 1] {
-            trial.seconds += 1;
+            trial.since += Duration::from_secs(1);
             trial.streams[taken].1.set(trial.now());
         }
         for ended in [2, 3, 0] {
@@ -275,21 +290,40 @@ mod tests {
         let mut trial = Trial::new(100);
         assert_eq!(trial.enter("a", 60, Need::Refusable), Ok(vec![]));
         assert_eq!(trial.enter("a", 40, Need::Refusable), Ok(vec![]));
-        let next = trial.now() + Duration::from_secs(1);
         for stream in &trial.streams {
-            stream.1.set(next);
+            stream.1.set(trial.now());
         }
         assert_eq!(trial.enter("b", 10, Need::Granted), Ok(vec![]));
         assert_eq!(trial.ledger.held(), 110);
         // It does not move any more.
+        trial.since += Duration::from_secs(2);
         assert_eq!(trial.enter("b", 1, Need::Granted), Ok(vec![0]));
+        trial.since += GRACE;
         // What was done is told. Past twice the bound all that counts is the bound.
         assert_eq!(trial.enter("b", 160, Need::Granted), Ok(vec![2, 3]));
         for (held, ended) in [(200, vec![]), (210, vec![4])] {
             assert_eq!(trial.ledger.held(), held);
-            trial.streams[4].1.set(trial.now() + Duration::from_secs(1));
+            trial.streams[4].1.set(trial.now());
             assert_eq!(trial.enter("c", 10, Need::Granted), Ok(ended));
         }
+    }
+
+    #[test]
+    fn many_that_hold_little_shut_nobody_out() {
+        let mut trial = Trial::new(1_000);
+        for number in 0..100 {
+            assert_eq!(trial.enter(&format!("user-{number}"), 10, Need::Refusable), Ok(vec![]));
+            trial.since = Duration::ZERO;
+        }
+        // All of it moved lately: nobody holds more than the newcomer would.
+        assert_eq!(trial.enter("newcomer", 20, Need::Refusable), Err(Refused));
+        trial.since += GIVEN_UP;
+        trial.streams[99].1.set(trial.now());
+        assert_eq!(trial.ledger.give_up(20, trial.now()).len(), 2);
+        assert_eq!(trial.enter("newcomer", 20, Need::Refusable), Ok(vec![]));
+        // As much as can be had, and nothing that moves.
+        let ended = trial.enter("another", 300, Need::Refusable).unwrap();
+        assert!(ended.len() == 30 && !ended.contains(&99), "{ended:?}");
     }
 
     #[test]
