@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::Range,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use std::{
 use imbl::Vector;
 use tokio::time::Instant;
 
-use crate::{Entry, Event, EventKind, HistoryLimits, Revision, bell::Bell, entry::topic_of, pack::Packed};
+use crate::{Entry, Event, EventKind, HistoryLimits, ReadError, Revision, bell::Bell, entry::topic_of, pack::Packed};
 
 /// What a change costs besides its values, roughly: itself, its slot and its moment.
 const CHANGE_BYTES: usize = 200;
@@ -88,6 +89,9 @@ pub(crate) struct History {
     oldest: Revision,
     /// Changes up to here were never in this history.
     base: Revision,
+    /// Revisions that may have been given out before the state was left without being closed, and of which nothing was
+    /// written down: nobody can be told what came after one of them.
+    pub lost: Range<Revision>,
     /// Set while older changes are still to be prepended.
     pub loading: bool,
 }
@@ -149,8 +153,15 @@ impl History {
             packed_bytes: 0,
             oldest: base,
             base,
+            lost: 0..0,
             loading: false,
         }
+    }
+
+    /// Whether what was at a revision, and came after it, is known where all since `oldest` is kept.
+    pub fn check(&self, revision: Revision, oldest: Revision) -> Result<(), ReadError> {
+        let oldest = if self.lost.contains(&revision) { self.lost.end } else { oldest };
+        if revision < oldest { Err(ReadError::Compacted { oldest }) } else { Ok(()) }
     }
 
     /// The oldest revision that can be read.

@@ -140,15 +140,13 @@ impl View {
             *used_ms = now_ms;
             return Ok(past.clone());
         }
-        let (current, oldest, logs) = self.history(|history, current| {
+        let (current, logs) = self.history(|history, current| {
+            history.check(revision, history.oldest())?;
             let changed = history.topics().filter(|(topic, _)| current.topic_revision(topic) > revision);
             let logs: Vec<(Arc<str>, Changes)> =
                 changed.map(|(topic, log)| (Arc::clone(topic), log.changes.clone())).collect();
-            (current.clone(), history.oldest(), logs)
-        });
-        if revision < oldest {
-            return Err(ReadError::Compacted { oldest });
-        }
+            Ok((current.clone(), logs))
+        })?;
         let past = rewind(&current, &logs, revision, &self.unpacked)
             .ok_or(ReadError::Compacted { oldest: current.revision })?;
         let mut kept = self.past.lock();

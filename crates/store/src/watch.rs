@@ -27,13 +27,10 @@ impl Watch {
     pub(crate) fn new(view: Arc<View>, prefix: &str, after: Revision) -> Result<Self, ReadError> {
         let (log, bell) = view.history(|history, current| {
             let log = history.topic(topic_of(prefix));
-            let oldest = history.oldest_of(log);
             if after > current.revision {
                 return Err(ReadError::Future { current: current.revision });
             }
-            if after < oldest {
-                return Err(ReadError::Compacted { oldest });
-            }
+            history.check(after, history.oldest_of(log))?;
             Ok((log, history.log(log).bell.listener()))
         })?;
         Ok(Self { view, log, prefix: prefix.into(), cursor: after, bell })

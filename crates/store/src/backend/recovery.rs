@@ -197,6 +197,7 @@ impl Replay {
     /// the ceiling, and none of them may ever mean something else.
     fn finish(mut self) -> (Snapshot, History) {
         self.state.revision = if self.clean { self.last_used } else { self.last_used.max(self.ceiling) };
+        self.history.lost = self.last_used + 1..self.state.revision;
         (self.state, self.history)
     }
 }

@@ -268,6 +268,31 @@ async fn a_lost_heartbeat_leaves_no_wrong_past() {
 }
 
 #[tokio::test]
+async fn nobody_goes_on_from_a_heartbeat_that_was_lost() {
+    let disk = SimulatedDisk::new(1);
+    let store = Store::open(small(&disk)).unwrap();
+    let known = commit(&store, vec![put("leases/a", "1")]).await.unwrap().revision;
+    let lost = heartbeat(&store, "leases/a", "2").await.unwrap().revision;
+    disk.crash();
+    let store = Store::open(small(&disk)).unwrap();
+    let now = store.revision();
+    for (revision, is_known) in [(known, true), (lost, false), (now - 1, false), (now, true)] {
+        let refused = Err(ReadError::Compacted { oldest: now });
+        let watched = store.watch("leases/", revision).map(drop);
+        let read = store.snapshot_at(revision).map(drop);
+        assert!(
+            if is_known { watched.is_ok() && read.is_ok() } else { watched == refused && read == refused },
+            "{revision}"
+        );
+    }
+    // Who closes the state loses nothing.
+    let kept = heartbeat(&store, "leases/a", "3").await.unwrap().revision;
+    store.close().await;
+    let store = Store::open(small(&disk)).unwrap();
+    assert!(store.watch("leases/", kept).is_ok());
+}
+
+#[tokio::test]
 async fn what_comes_or_goes_is_durable_even_where_it_says_volatile() {
     let disk = SimulatedDisk::new(1);
     let store = Store::open(small(&disk)).unwrap();
