@@ -5,6 +5,8 @@
 //! batch    magic 4 · payload size 4 · records 4 · first sequence 8 · CRC-32 of the payload 4 · CRC-32 of salt and these 4
 //! payload  for each record: size 4 · bytes
 //! ```
+//! After its batches the segment that is being written may have zeroes.
+//!
 //! The salt is the segment's own, so that no record's content can pass for a batch.
 
 use bytes::{Buf, BufMut, Bytes};

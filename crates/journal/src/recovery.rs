@@ -3,7 +3,7 @@
 //! A batch is written only after the one before it is durable, and a segment only after the one before
 //! it is. So an invalid batch that nothing of ours follows, and that the end file does not reach past, was being
 //! written when the machine stopped, and is cut off; any other was durable once, and is damage. Nothing is changed
-//! before all of that has been looked at.
+//! before all of that has been looked at. Zeroes at the end of the last segment are room that was made for more.
 
 use std::{
     fmt,
@@ -67,7 +67,9 @@ struct Tail {
     /// Where the last whole batch starts, or the header where there is none.
     last_start: u64,
     next: u64,
-    /// Why what follows is no batch; `None` where nothing follows.
+    /// Where the room begins that was made for more: nothing but zeroes follow.
+    room: u64,
+    /// Why what follows is no batch; `None` where nothing follows but room.
     torn: Option<&'static str>,
 }
 
@@ -198,7 +200,8 @@ fn take_unfinished(
 impl Tail {
     fn find(disk: &dyn Disk, dir: &Path, last: &Span) -> Result<Self, JournalError> {
         let batches = Batches::open(disk, dir, last)?;
-        let mut tail = Self { batches, last_start: 0, next: last.first, torn: None };
+        let room = batches.end;
+        let mut tail = Self { batches, last_start: 0, next: last.first, room, torn: None };
         loop {
             let start = tail.batches.offset;
             match tail.batches.next_batch(tail.next) {
@@ -209,19 +212,29 @@ impl Tail {
                 Ok(None) => return Ok(tail),
                 Err(BatchError::Io(error)) => return Err(error),
                 Err(BatchError::Invalid(what)) => {
-                    tail.torn = Some(what);
+                    let rest = tail.rest()?;
+                    let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    tail.room = start + written as u64;
+                    tail.torn = (written > 0).then_some(what);
                     return Ok(tail);
                 }
             }
         }
     }
 
+    /// The bytes after the last whole batch.
+    fn rest(&self) -> Result<Vec<u8>, JournalError> {
+        let Batches { path, file, offset, end, .. } = &self.batches;
+        let mut rest = vec![0; (end - offset) as usize];
+        file.read_exact_at(&mut rest, *offset).context("read", path)?;
+        Ok(rest)
+    }
+
     /// The sequence before which everything was durable, as far as what follows the last whole batch proves it: the
     /// header of a later batch, since that was written after the sync of the one before.
     fn known_durable(&self) -> Result<u64, JournalError> {
         let Self { batches, next, .. } = self;
-        let mut rest = vec![0; (batches.end - batches.offset) as usize];
-        batches.file.read_exact_at(&mut rest, batches.offset).context("read", &batches.path)?;
+        let rest = self.rest()?;
         let mut durable = 0;
         for (start, _) in rest.windows(BATCH_MAGIC.len()).enumerate().filter(|(_, bytes)| bytes == BATCH_MAGIC) {
             let Some((header, payload)) = rest[start..].split_first_chunk::<BATCH_HEADER>() else { break };
@@ -239,14 +252,14 @@ impl Tail {
         Ok(durable)
     }
 
-    /// Ends the segment after its last whole batch, durably. Returns how many bytes that took away.
+    /// Ends the segment after its last whole batch, durably. Returns how many bytes that took away, without the room after them.
     fn cut(&self) -> Result<u64, JournalError> {
-        let Self { batches, last_start, .. } = self;
+        let Self { batches, last_start, room, .. } = self;
         if batches.end > batches.offset {
             batches.file.truncate(batches.offset).context("truncate", &batches.path)?;
         }
         rewrite_last(batches, *last_start)?;
-        Ok(batches.end - batches.offset)
+        Ok(room - batches.offset)
     }
 }
 

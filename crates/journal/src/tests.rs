@@ -131,6 +131,7 @@ fn a_record_that_looks_like_a_batch_is_not_taken_for_one() {
     let other = SimulatedDisk::new(2);
     let mut journal = open_with(Config { random: Arc::new(SeededRandom::new(6)), ..config(&other, 1 << 20) }).unwrap();
     journal.append(&[image.repeat(3)]).unwrap();
+    journal.mark_end().unwrap();
     let path = other.files()[0].clone();
     other.edit(&path, |bytes| bytes.truncate(bytes.len() - 1));
     forget_end(&other);
@@ -142,6 +143,7 @@ fn a_full_disk_refuses_writers_and_recovers() {
     let disk = SimulatedDisk::new(1);
     let mut journal = open(&disk).unwrap();
     fill(&mut journal, 10, 200);
+    journal.mark_end().unwrap();
     disk.set_capacity(disk.used() + 50);
     for _ in 0..20 {
         assert!(matches!(journal.append(&[record(0, 500)]), Err(JournalError::Io { .. })));
@@ -151,6 +153,30 @@ fn a_full_disk_refuses_writers_and_recovers() {
     fill(&mut journal, 10, 200);
     disk.crash();
     assert_eq!(contents(&open(&disk).unwrap(), 1).unwrap().len(), 20);
+}
+
+#[test]
+fn batches_are_written_into_room_made_before_them() {
+    let disk = SimulatedDisk::new(1);
+    let mut journal = open_large(&disk).unwrap();
+    fill(&mut journal, 1, 200);
+    let used = disk.used();
+    disk.set_capacity(used);
+    fill(&mut journal, 100, 200);
+    assert_eq!(disk.used(), used, "nothing has grown");
+    // Whether the process ends or not, there is none after the next opening, and it is not told of as something lost.
+    let ends: [fn(&SimulatedDisk, &mut Journal); 3] =
+        [|disk, _| disk.kill(), |disk, _| disk.crash(), |_, journal| journal.mark_end().unwrap()];
+    for end in ends {
+        disk.set_capacity(usize::MAX);
+        fill(&mut journal, 1, 200);
+        end(&disk, &mut journal);
+        journal = open_large(&disk).unwrap();
+        assert_eq!(journal.dropped(), None);
+        let batches: u64 = journal.segments().sizes().iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(content(&disk, &disk.files()[0]).len() as u64, batches);
+    }
+    assert_eq!(contents(&journal, 1).unwrap().len(), 104);
 }
 
 #[test]

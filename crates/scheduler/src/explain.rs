@@ -151,11 +151,11 @@ enum Standing {
 
 fn standing(pod: &Pod) -> Standing {
     let shape = &pod.spec.shape;
-    if !pod.spec.node_name.is_empty() {
-        return Standing::Settled(format!("it is on {}", pod.spec.node_name));
-    }
     if !pod.is_active() {
         return Standing::Settled("it is over or on its way out, and needs no node".to_owned());
+    }
+    if !pod.spec.node_name.is_empty() {
+        return Standing::Settled(format!("it is on {}", pod.spec.node_name));
     }
     if !shape.gates.is_empty() {
         let gates = shape.gates.join(", ");

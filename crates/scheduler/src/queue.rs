@@ -24,6 +24,8 @@ pub struct Queue {
     active: BTreeSet<Turn>,
     /// By when the back-off ends.
     backing_off: BTreeSet<(Timestamp, Key)>,
+    /// Those of them who may go before, where nobody has a turn.
+    early: BTreeSet<Turn>,
     /// By when they came to rest.
     resting: BTreeSet<(Timestamp, Key)>,
     arrivals: u64,
@@ -61,7 +63,7 @@ impl Queue {
             after_error: false,
             place: Place::Active,
         };
-        self.active.insert((Reverse(priority), entry.arrival, key.clone()));
+        self.active.insert(entry.turn(key));
         self.entries.insert(key.clone(), entry);
     }
 
@@ -81,11 +83,8 @@ impl Queue {
     /// The next pod to try. Where none has its turn, those that back off have theirs early.
     pub fn pop(&mut self, now: Timestamp) -> Option<Key> {
         self.rouse(now);
-        let early = || {
-            let mut others = self.backing_off.iter().map(|(_, key)| key);
-            others.find(|key| self.entries.get(*key).is_some_and(|entry| !entry.after_error)).cloned()
-        };
-        let key = self.active.first().map(|(_, _, key)| key.clone()).or_else(early)?;
+        let (_, _, key) = self.active.first().or_else(|| self.early.first())?;
+        let key = key.clone();
         self.take_out(&key);
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.attempts += 1;
@@ -153,25 +152,39 @@ impl Queue {
         let until = entry.tried + entry.back_off();
         if now.is_some_and(|now| until <= now) {
             entry.place = Place::Active;
-            self.active.insert((Reverse(entry.priority), entry.arrival, key.clone()));
+            self.active.insert(entry.turn(key));
         } else {
             entry.place = Place::BackingOff(until);
             self.backing_off.insert((until, key.clone()));
+            if !entry.after_error {
+                self.early.insert(entry.turn(key));
+            }
         }
     }
 
     fn take_out(&mut self, key: &Key) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         match std::mem::replace(&mut entry.place, Place::Out) {
-            Place::Active => drop(self.active.remove(&(Reverse(entry.priority), entry.arrival, key.clone()))),
-            Place::BackingOff(until) => drop(self.backing_off.remove(&(until, key.clone()))),
-            Place::Resting(since) => drop(self.resting.remove(&(since, key.clone()))),
+            Place::Active => {
+                self.active.remove(&entry.turn(key));
+            }
+            Place::BackingOff(until) => {
+                self.backing_off.remove(&(until, key.clone()));
+                self.early.remove(&entry.turn(key));
+            }
+            Place::Resting(since) => {
+                self.resting.remove(&(since, key.clone()));
+            }
             Place::Out => {}
         }
     }
 }
 
 impl Entry {
+    fn turn(&self, key: &Key) -> Turn {
+        (Reverse(self.priority), self.arrival, key.clone())
+    }
+
     fn back_off(&self) -> SignedDuration {
         let doublings = self.attempts.saturating_sub(1).min(10);
         (FIRST_BACK_OFF * (1 << doublings)).min(LONGEST_BACK_OFF)
@@ -211,6 +224,31 @@ mod tests {
         queue.add(&key("b"), -5);
         assert_eq!(queue.pop(at(0)), Some(key("b")));
         assert_eq!(queue.pop(at(0)), Some(key("a")));
+    }
+
+    #[test]
+    fn the_important_go_first_also_before_their_back_off_ends() {
+        let mut queue = Queue::default();
+        for (name, priority) in [("a", 0), ("b", 0), ("c", 9)] {
+            queue.add(&key(name), priority);
+        }
+        // The important was tried last, so its back-off ends last.
+        for (name, seconds) in [("c", 0), ("a", 1), ("b", 2), ("c", 3)] {
+            queue.rest(&key(name), at(seconds));
+            queue.wake(&key(name), at(100));
+            while queue.pop(at(seconds)).is_some_and(|popped| popped != key(name)) {}
+        }
+        for name in ["a", "b", "c"] {
+            queue.rest(&key(name), at(3));
+            queue.wake(&key(name), at(3));
+        }
+        let order: Vec<Key> = std::iter::from_fn(|| queue.pop(at(3))).collect();
+        assert_eq!(order, ["c", "a", "b"].map(key));
+        // Who failed waits, however important.
+        queue.back_off(&key("c"));
+        queue.rest(&key("b"), at(3));
+        queue.wake(&key("b"), at(3));
+        assert_eq!([queue.pop(at(3)), queue.pop(at(3))], [Some(key("b")), None]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whom news may help: a pod wakes only for what could change the answer it got.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use client::{
     Key,
@@ -47,11 +47,11 @@ impl Core {
             match news {
                 News::Host(host) if self.cluster.host_state(*host).nominated.is_empty() => {
                     if self.may_take(class, None, *host) {
-                        woken.extend(pods.keys().cloned());
+                        woken.extend(self.ready(pods).cloned());
                     }
                 }
                 News::Host(host) => {
-                    woken.extend(pods.keys().filter(|key| self.may_take(class, Some(key), *host)).cloned());
+                    woken.extend(self.ready(pods).filter(|key| self.may_take(class, Some(key), *host)).cloned());
                 }
                 News::Arrived(pod) | News::Left(pod) => {
                     if self.concerns(class, pod) {
@@ -87,7 +87,7 @@ impl Core {
     pub(super) fn wake_all(&mut self, now: Timestamp) {
         self.failures.clear();
         let resting = std::mem::take(&mut self.resting);
-        for key in resting.into_values().flat_map(std::collections::BTreeMap::into_keys) {
+        for key in resting.into_values().flat_map(BTreeMap::into_keys) {
             if let Some(known) = self.pods.get_mut(&key) {
                 known.resting = None;
             }
@@ -98,6 +98,13 @@ impl Core {
     /// Whether the host would take pods of that class, volumes apart.
     fn may_take(&self, class: &Class, key: Option<&Key>, host: Host) -> bool {
         verdict::admits_without_volumes(&self.cluster, class, key, host)
+    }
+
+    /// Those whom a node may help: not those whose claims are not ready for any.
+    fn ready<'a>(&'a self, pods: &'a BTreeMap<Key, BTreeSet<Plugin>>) -> impl Iterator<Item = &'a Key> {
+        let is_ready = |key: &Key| self.is_pod(key, |pod| self.volumes.needs(pod).is_ok());
+        let by_volumes = |refusers: &BTreeSet<Plugin>| VOLUMES.iter().any(|plugin| refusers.contains(plugin));
+        pods.iter().filter(move |(key, refusers)| !by_volumes(refusers) || is_ready(key)).map(|(key, _)| key)
     }
 
     /// Whether the class looks at counts that the pod is in.
@@ -117,7 +124,7 @@ impl Core {
 }
 
 fn refused_by<'a>(
-    pods: &'a std::collections::BTreeMap<Key, BTreeSet<Plugin>>,
+    pods: &'a BTreeMap<Key, BTreeSet<Plugin>>,
     plugins: &'a [Plugin],
 ) -> impl Iterator<Item = Key> + 'a {
     pods.iter()

@@ -313,8 +313,10 @@ async fn a_full_disk_refuses_writers_and_nobody_else() {
     commit(&store, vec![put("pods/a", "1"), put("leases/a", "1")]).await.unwrap();
     let mut watch = store.watch("leases/", store.revision()).unwrap();
     disk.set_capacity(disk.used());
+    // More than the room that was made before.
+    let too_much = vec![b'2'; 2 << 20];
     let (durable, volatile) =
-        tokio::join!(commit(&store, vec![put("pods/a", "2")]), heartbeat(&store, "leases/a", "2"));
+        tokio::join!(commit(&store, vec![put("pods/a", too_much)]), heartbeat(&store, "leases/a", "2"));
     assert!(matches!(durable, Err(CommitError::Storage(_))), "{durable:?}");
     volatile.unwrap();
     assert_eq!(store.snapshot().get("pods/a").unwrap().value, "1");
