@@ -145,6 +145,8 @@ fn where_there_is_no_news_nobody_wakes() {
     waiting["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "nope"}}]);
     assert_eq!(told.tell(node("a", "1")).tell(waiting).decided(), ["web waits"]);
     assert_eq!(told.after(60).catch_up().decided(), NOTHING);
+    // Nor where there is news of nodes, none of which could help.
+    assert_eq!(told.after(60).tell(node("b", "1")).decided(), NOTHING);
 }
 
 #[test]

@@ -123,10 +123,7 @@ impl Core {
     }
 }
 
-fn refused_by<'a>(
-    pods: &'a BTreeMap<Key, BTreeSet<Plugin>>,
-    plugins: &'a [Plugin],
-) -> impl Iterator<Item = Key> + 'a {
+fn refused_by<'a>(pods: &'a BTreeMap<Key, BTreeSet<Plugin>>, plugins: &'a [Plugin]) -> impl Iterator<Item = Key> + 'a {
     pods.iter()
         .filter(move |(_, refusers)| plugins.iter().any(|plugin| refusers.contains(plugin)))
         .map(|(key, _)| key.clone())
