@@ -43,6 +43,8 @@ pub struct Faults {
     pub requests_until_restart: Option<u64>,
     /// How late what nodes hear and say may be.
     pub node_delay: Duration,
+    /// The process that plays the nodes is gone before or after one of so many of its requests that write at most.
+    pub requests_until_nodes_crash: Option<u64>,
 }
 
 impl Faults {
@@ -57,12 +59,14 @@ impl Faults {
             requests_until_crash: Some(30),
             requests_until_restart: Some(100),
             node_delay: Duration::from_secs(1),
+            requests_until_nodes_crash: Some(60),
         }
     }
 
     /// What nodes suffer: all but the end of what they talk to, which the control plane sees to.
     pub fn of_nodes(&self) -> Self {
-        Self { delay: self.node_delay, requests_until_crash: None, requests_until_restart: None, ..self.clone() }
+        let requests_until_crash = self.requests_until_nodes_crash;
+        Self { delay: self.node_delay, requests_until_crash, requests_until_restart: None, ..self.clone() }
     }
 }
 
@@ -118,7 +122,7 @@ impl Network {
         self.calm.store(calm, Ordering::Relaxed);
     }
 
-    /// Returns when the control plane is to be gone.
+    /// Returns when whoever is connected, the control plane or the nodes, is to be gone.
     pub async fn crashed(&self) {
         self.until_crash.gone_off.notified().await;
         self.until_crash.light(&self.random);

@@ -131,7 +131,7 @@ impl Cluster {
         let (caches, followers) = Caches::start(&requests, Topic::ALL);
         tasks.spawn(outlive(followers));
         caches.synced(Topic::ALL).await;
-        let observer = Observer::start(&requests, &mut tasks).await;
+        let observer = Observer::start(&api.store, &mut tasks);
         let network = |faults| Arc::new(Network::new(faults, Arc::clone(&random), Arc::clone(&api)));
         let nodes = network(setup.faults.of_nodes());
         let control = Arc::new(Control {
@@ -152,18 +152,17 @@ impl Cluster {
 
     /// Lets more nodes join, or plays again those that were deleted.
     pub async fn join(&self, config: fakenodes::Config) {
-        let client = self.nodes.connect(User::controller("fake-nodes"));
+        let nodes = Nodes {
+            config,
+            network: Arc::clone(&self.nodes),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        };
         // Whoever registers a node looks that it works.
         self.nodes.set_calm(true);
-        let nodes = loop {
-            let requests = Requests::new(client.clone(), "fake-nodes");
-            match fakenodes::start(requests, config.clone(), Arc::clone(&self.clock)).await {
-                Ok(nodes) => break nodes,
-                Err(_) => sleep(Duration::from_secs(1)).await,
-            }
-        };
+        let first = nodes.start().await;
         self.nodes.set_calm(false);
-        self.tasks.lock().spawn(outlive(nodes));
+        self.tasks.lock().spawn(nodes.play(first));
     }
 
     /// Ends the control plane where it stands; it starts again in a moment.
@@ -258,6 +257,50 @@ impl Control {
                 }
             }
             parts.shutdown().await;
+            sleep(Duration::from_millis(self.random.below(5_000))).await;
+        }
+    }
+}
+
+/// The process that plays nodes, which a fault may end at any moment, and which is started again.
+struct Nodes {
+    config: fakenodes::Config,
+    network: Arc<Network>,
+    clock: Arc<dyn Clock>,
+    random: Arc<SeededRandom>,
+}
+
+impl Nodes {
+    async fn start(&self) -> JoinSet<()> {
+        let client = self.network.connect(User::controller("fake-nodes"));
+        loop {
+            let requests = Requests::new(client.clone(), "fake-nodes");
+            match fakenodes::start(requests, self.config.clone(), Arc::clone(&self.clock)).await {
+                Ok(nodes) => return nodes,
+                Err(_) => sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    async fn play(self, first: JoinSet<()>) {
+        let mut first = Some(first);
+        loop {
+            let begun = first.take();
+            let life = async {
+                let mut nodes = match begun {
+                    Some(nodes) => nodes,
+                    None => self.start().await,
+                };
+                if let Some(ended) = nodes.join_next().await {
+                    ended.expect("no part of the nodes fails");
+                }
+                panic!("a part of the nodes has ended");
+            };
+            tokio::select! {
+                biased;
+                () = self.network.crashed() => {}
+                () = life => {}
+            }
             sleep(Duration::from_millis(self.random.below(5_000))).await;
         }
     }

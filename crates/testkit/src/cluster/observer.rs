@@ -4,14 +4,26 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
-use client::{Kind, Requests};
-use http_body_util::BodyExt;
+use apiserver::engine::object::Stored;
+use futures_util::future::select_all;
 use parking_lot::Mutex;
 use serde_json::Value;
+use store::{Event, EventKind, Store, Watch};
 use tokio::task::JoinSet;
 
-/// What is followed.
-const FOLLOWED: &[Kind] = &[Kind::namespaced("", "v1", "Pod", "pods"), Kind::namespaced("batch", "v1", "Job", "jobs")];
+/// What is followed, as the store calls it.
+const FOLLOWED: &[&str] = &[
+    "pods",
+    "jobs.batch",
+    "cronjobs.batch",
+    "deployments.apps",
+    "replicasets.apps",
+    "statefulsets.apps",
+    "nodes",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "endpointslices.discovery.k8s.io",
+];
 /// More broken rules tell nothing more.
 const TOLD: usize = 20;
 
@@ -50,8 +62,10 @@ impl World {
     }
 }
 
+/// Whether this is a pod, and neither over nor on its way out.
 pub fn is_active(pod: &Value) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_null()
+    !pod.is_null()
+        && pod["metadata"]["deletionTimestamp"].is_null()
         && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
@@ -61,37 +75,40 @@ pub fn is_ready(pod: &Value) -> bool {
 }
 
 impl Observer {
-    pub(super) async fn start(requests: &Requests, tasks: &mut JoinSet<()>) -> Arc<Self> {
+    pub(super) fn start(store: &Store, tasks: &mut JoinSet<()>) -> Arc<Self> {
         let observer = Arc::new(Self::default());
-        for kind in FOLLOWED {
-            let (observer, requests) = (Arc::clone(&observer), requests.clone());
-            tasks.spawn(async move {
-                // From the first revision on, so that nothing that happens while this starts is missed.
-                let mut revision = "1".to_owned();
-                loop {
-                    observer.follow(kind, &requests, &mut revision).await;
-                }
-            });
+        let snapshot = store.snapshot();
+        let mut followed = Vec::new();
+        for topic in FOLLOWED {
+            let prefix = format!("{topic}/");
+            for entry in snapshot.range(&prefix, None) {
+                let object = Stored::of(entry).unwrap().decode().unwrap();
+                observer.world.lock().objects.insert((plural(topic), key_of(&object)), object);
+            }
+            followed.push((plural(topic), store.watch(&prefix, snapshot.revision()).unwrap()));
         }
+        tasks.spawn(Arc::clone(&observer).follow(followed));
         observer
     }
 
-    /// Sees what happens from a revision on, which it moves along, until the server ends.
-    async fn follow(&self, kind: &'static Kind, requests: &Requests, revision: &mut String) {
-        let path = kind.collection("");
-        let path =
-            format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={revision}&timeoutSeconds=2000000000");
-        let mut body = requests.stream_as(client::requests::Form::Object, &path).await.unwrap();
-        let mut text = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = text.drain(..=end).collect();
-                let event: Value = serde_json::from_slice(&line).unwrap();
-                *revision = self::text(&event["object"]["metadata"]["resourceVersion"]).to_owned();
-                if event["type"] != "BOOKMARK" {
-                    self.see(&kind.plural, event);
+    /// Sees what happens, in its order over all kinds.
+    async fn follow(self: Arc<Self>, mut followed: Vec<(&'static str, Watch)>) {
+        let mut waiting: BTreeMap<u64, Vec<(&'static str, Arc<Event>)>> = BTreeMap::new();
+        loop {
+            let mut batches = vec![Vec::new(); followed.len()];
+            let pairs = followed.iter_mut().zip(&mut batches);
+            select_all(pairs.map(|((_, watch), batch)| Box::pin(watch.next(batch)))).await.0.unwrap();
+            // Of a kind with too much news for one look the rest is still to come, and whatever came after it waits.
+            let mut known = u64::MAX;
+            for ((plural, watch), mut batch) in followed.iter_mut().zip(batches) {
+                known = known.min(watch.try_next(&mut batch).unwrap());
+                for event in batch {
+                    waiting.entry(event.revision).or_default().push((plural, event));
                 }
+            }
+            let later = waiting.split_off(&(known + 1));
+            for (plural, event) in std::mem::replace(&mut waiting, later).into_values().flatten() {
+                self.see(plural, &event);
             }
         }
     }
@@ -114,15 +131,12 @@ impl Observer {
         at(&self.world.lock())
     }
 
-    fn see(&self, plural: &'static str, mut event: Value) {
-        let kind = event["type"].take();
-        let object = event["object"].take();
-        assert_ne!(kind, "ERROR", "{object}");
-        let meta = &object["metadata"];
-        let key = (plural, format!("{}/{}", text(&meta["namespace"]), text(&meta["name"])));
+    fn see(&self, plural: &'static str, event: &Event) {
+        let object = Stored::of(&event.entry).unwrap().decode().unwrap();
+        let key = (plural, key_of(&object));
         let (mut world, nothing) = (self.world.lock(), Value::Null);
-        let old =
-            if kind == "DELETED" { world.objects.remove(&key) } else { world.objects.insert(key.clone(), object) };
+        let is_gone = event.kind == EventKind::Delete;
+        let old = if is_gone { world.objects.remove(&key) } else { world.objects.insert(key.clone(), object) };
         let new = world.objects.get(&key).unwrap_or(&nothing);
         let change = Change { plural, old: old.as_ref().unwrap_or(&nothing), new };
         let mut violations = self.violations.lock();
@@ -130,7 +144,7 @@ impl Observer {
             if let Err(violation) = rule(&world, &change)
                 && violations.len() < TOLD
             {
-                violations.push(format!("{}: {violation}", key.1));
+                violations.push(format!("{} {}: {violation}", key.0, key.1));
             }
         }
     }
@@ -145,6 +159,12 @@ impl Observer {
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+/// The plural name of the kind that a topic of the store holds.
+fn plural(topic: &'static str) -> &'static str {
+    topic.split_once('.').map_or(topic, |(plural, _)| plural)
+}
+
+fn key_of(object: &Value) -> String {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", text("namespace"), text("name"))
 }
