@@ -106,7 +106,8 @@ pub async fn start(client: Requests, config: Config, clock: Arc<dyn Clock>) -> R
 }
 
 impl Nodes {
-    /// Creates the nodes that are not there. One that is, with its pods, goes on as it is, and says at once that it is back.
+    /// Creates the nodes that are not there. One that is, with its pods, goes on as it is; its lease is renewed at once, as a
+    /// kubelet does that starts, so that it is not missed for longer than this was gone.
     async fn register(self: &Arc<Self>) -> Result<(), ApiError> {
         let mut under_way = JoinSet::new();
         for number in 0..self.config.count {
@@ -118,9 +119,11 @@ impl Nodes {
             let all = Arc::clone(self);
             under_way.spawn(async move {
                 let (object, lease) = (node::object(&all.config, number, all.clock.now()), all.lease(number));
-                let is_new = created(all.requests.create(&Node::KIND, "", &object).await)?;
-                created(all.requests.create(&node::LEASE, node::LEASES, &lease).await)?;
-                if is_new { Ok(()) } else { all.report(number).await }
+                created(all.requests.create(&Node::KIND, "", &object).await)?;
+                match all.requests.create(&node::LEASE, node::LEASES, &lease).await {
+                    Err(error) if error.is_taken() => all.report(number).await,
+                    result => result.map(drop),
+                }
             });
         }
         while let Some(result) = under_way.join_next().await {
