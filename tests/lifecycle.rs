@@ -2,16 +2,24 @@
 //! paused clock.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use client::{
     Caches, Key, Kind,
-    objects::{Deployment, Namespace, Node, Object, Pod},
+    objects::{
+        CronJob, DaemonSet, Deployment, Job, Namespace, Node, Object, Pod, PodDisruptionBudget, Service, StatefulSet,
+    },
     requests::{DeleteOptions, Propagation},
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use testkit::cluster::{Cluster, Setup, faults::Faults, seeds, simulate};
+use stdx::Random;
+use testkit::cluster::{
+    Cluster, Setup,
+    faults::Faults,
+    observer::{Change, World},
+    seeds, simulate,
+};
 
 const MAPS: Kind = Kind::namespaced("", "v1", "ConfigMap", "configmaps");
 
@@ -165,20 +173,171 @@ fn nothing_is_left_of_a_namespace_whatever_goes_wrong() {
     }
 }
 
+fn owner<'a>(object: &'a Value) -> Option<&'a str> {
+    object["metadata"]["ownerReferences"][0]["uid"].as_str()
+}
+
+/// An owner that is deleted in the foreground goes after all it owns.
+fn goes_last(world: &World, change: &Change<'_>) -> Result<(), String> {
+    let owned = match change.plural {
+        "deployments" => "replicasets",
+        "replicasets" => "pods",
+        _ => return Ok(()),
+    };
+    let left = world.all(owned).filter(|object| owner(object) == change.old["metadata"]["uid"].as_str()).count();
+    if change.new.is_null() && left > 0 { Err(format!("gone before {left} {owned}")) } else { Ok(()) }
+}
+
+/// What is let go goes on as it is.
+fn nothing_ends(_: &World, change: &Change<'_>) -> Result<(), String> {
+    let was_there = matches!(change.plural, "pods" | "replicasets") && !change.old.is_null();
+    let ends = change.new.is_null() || !change.new["metadata"]["deletionTimestamp"].is_null();
+    if was_there && ends { Err("ends".to_owned()) } else { Ok(()) }
+}
+
+fn images_of_pods(caches: &Caches) -> BTreeSet<String> {
+    let templates = caches.pods.all().into_iter().filter_map(|pod| {
+        pod.metadata.labels.get("pod-template-hash").map(str::to_owned)
+    });
+    templates.collect()
+}
+
 #[test]
-fn a_deployment_takes_everything_with_it_whatever_goes_wrong() {
-    for seed in seeds(0..10) {
+fn a_deployment_ends_in_the_middle_of_a_rollout_as_it_is_asked_to_whatever_goes_wrong() {
+    for seed in seeds(0..12) {
+        let propagation = [Propagation::Foreground, Propagation::Background, Propagation::Orphan][seed as usize % 3];
         simulate(Setup { seed, faults: Faults::many(), nodes: 1 }, |cluster| async move {
             cluster.create(&Deployment::KIND, "default", web()).await;
-            cluster.until("some pods", |caches| !caches.pods.is_empty()).await;
-            let propagation = if seed % 2 == 0 { Propagation::Foreground } else { Propagation::Background };
+            let ready = |caches: &Caches| caches.deployments.find("default", "web").unwrap().status.available_replicas;
+            cluster.until("the first rollout", |caches| ready(caches) == 3).await;
+            let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}}});
+            cluster.patch(&Deployment::KIND, "default/web", "", image).await;
+            cluster.until("pods of both", |caches| images_of_pods(caches).len() == 2).await;
+            match propagation {
+                Propagation::Foreground => cluster.observer.rule(goes_last),
+                Propagation::Background => {}
+                Propagation::Orphan => {
+                    // What was begun is carried out; the controller is to know of the pause.
+                    cluster.patch(&Deployment::KIND, "default/web", "", json!({"spec": {"paused": true}})).await;
+                    cluster.until("quiet", is_settled).await;
+                    cluster.observer.rule(nothing_ends);
+                }
+            }
             let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
             cluster.requests.delete(&Deployment::KIND, &Key::new("default", "web"), &options).await.unwrap();
-            cluster
-                .until("the end", |caches| {
-                    caches.deployments.is_empty() && caches.replica_sets.is_empty() && caches.pods.is_empty()
-                })
-                .await;
+            if propagation == Propagation::Orphan {
+                is_let_go_and_taken_up_again(&cluster).await;
+            } else {
+                cluster
+                    .until("the end", |caches| {
+                        caches.deployments.is_empty() && caches.replica_sets.is_empty() && caches.pods.is_empty()
+                    })
+                    .await;
+            }
+        });
+    }
+}
+
+/// Whether everybody has said and done what they were to.
+fn is_settled(caches: &Caches) -> bool {
+    let deployment = caches.deployments.find("default", "web").unwrap();
+    let sets = caches.replica_sets.all();
+    let wanted: i32 = sets.iter().map(|set| set.spec.replicas).sum();
+    deployment.status.observed_generation == deployment.metadata.generation
+        && sets.iter().all(|set| set.status.available_replicas == set.spec.replicas)
+        && caches.pods.len() == wanted as usize
+}
+
+async fn is_let_go_and_taken_up_again(cluster: &Cluster) {
+    let without_owner = |caches: &Caches| {
+        let sets = caches.replica_sets.all();
+        caches.deployments.is_empty() && sets.iter().all(|set| set.metadata.owner_references.is_empty())
+    };
+    cluster.until("sets without an owner", without_owner).await;
+    cluster.sleep(Duration::from_secs(60)).await;
+    assert_eq!(cluster.caches.replica_sets.len(), 2);
+    cluster.observer.forget_rules();
+    cluster.create(&Deployment::KIND, "default", web()).await;
+    cluster
+        .until("a deployment that has taken them up", |caches| {
+            let deployment = caches.deployments.find("default", "web").unwrap();
+            let owned = caches.replica_sets.all().iter().all(|set| !set.metadata.owner_references.is_empty());
+            deployment.status.available_replicas == 3 && caches.replica_sets.len() == 2 && owned
+        })
+        .await;
+}
+
+/// One of everything that workloads are made of.
+fn everything() -> Vec<(Kind, Value)> {
+    let template = json!({
+        "metadata": {"labels": {"app": "all"}},
+        "spec": {"containers": [{"name": "c", "image": "all:1"}], "terminationGracePeriodSeconds": 5},
+    });
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let selector = json!({"matchLabels": {"app": "all"}});
+    let claims = json!([{
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }]);
+    let hourly = json!({
+        "schedule": "* * * * *", "jobTemplate": {"spec": {"template": once}},
+    });
+    let specs = [
+        (Deployment::KIND, json!({"replicas": 3, "selector": selector, "template": template})),
+        (StatefulSet::KIND, json!({
+            "replicas": 3, "serviceName": "all", "selector": selector, "template": template,
+            "volumeClaimTemplates": claims, "podManagementPolicy": "Parallel",
+        })),
+        (DaemonSet::KIND, json!({"selector": selector, "template": template})),
+        (Job::KIND, json!({"completions": 6, "parallelism": 2, "completionMode": "Indexed", "template": once})),
+        (CronJob::KIND, hourly),
+        (Service::KIND, json!({"type": "NodePort", "selector": {"app": "all"}, "ports": [{"port": 80}]})),
+        (PodDisruptionBudget::KIND, json!({"minAvailable": 1, "selector": selector})),
+    ];
+    let objects = specs.into_iter().map(|(kind, spec)| {
+        let (version, name) = (kind.api_version(), kind.kind.to_string());
+        (kind, json!({"apiVersion": version, "kind": name, "metadata": {"name": "all"}, "spec": spec}))
+    });
+    objects.collect()
+}
+
+/// A pod goes only when its node has said that it is over, or has not begun with it.
+fn pods_go_when_over(_: &World, change: &Change<'_>) -> Result<(), String> {
+    let status = &change.old["status"];
+    let is_over = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if change.plural == "pods" && change.new.is_null() && !is_over && !status["startTime"].is_null() {
+        return Err("gone before it was over".to_owned());
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_of_a_whole_namespace_is_left_whatever_goes_wrong() {
+    for seed in seeds(0..6) {
+        simulate(Setup { seed, faults: Faults::many(), nodes: 2 }, |cluster| async move {
+            cluster.observer.rule(pods_go_when_over);
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+            cluster.create(&Namespace::KIND, "", namespace).await;
+            for (kind, object) in everything() {
+                cluster.create(&kind, "shop", object).await;
+            }
+            cluster.sleep(Duration::from_millis(cluster.random.below(90_000))).await;
+            cluster.delete(&Namespace::KIND, "/shop").await;
+            let is_gone = |caches: &Caches| caches.namespaces.find("", "shop").is_none();
+            cluster.until("the end", is_gone).await;
+            // At the very moment, and later.
+            for _ in 0..2 {
+                let snapshot = cluster.store().snapshot();
+                let left = |topic: &&str| snapshot.count(&format!("{topic}/shop/")) > 0;
+                assert_eq!(snapshot.topics().filter(left).collect::<Vec<_>>(), Vec::<&str>::new());
+                cluster.sleep(Duration::from_secs(120)).await;
+            }
+            // What lies in no namespace and was for something in this one.
+            cluster.until("no volumes", |caches| caches.persistent_volumes.is_empty()).await;
+            let addresses: Value = cluster.requests.read("/apis/networking.k8s.io/v1/ipaddresses").await.unwrap();
+            let of_shop = |address: &&Value| address["spec"]["parentRef"]["namespace"] == "shop";
+            assert_eq!(addresses["items"].as_array().unwrap().iter().find(of_shop), None);
         });
     }
 }
