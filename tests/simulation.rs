@@ -78,6 +78,15 @@ fn a_rolling_update_keeps_its_margins_whatever_goes_wrong() {
     }
 }
 
+/// Within six writes, of all controllers and the scheduler together, the server is gone, for up to three seconds.
+#[test]
+fn a_rolling_update_comes_about_however_often_the_server_is_gone() {
+    for seed in seeds(0..3) {
+        let faults = Faults { requests_until_restart: Some(6), ..Faults::many() };
+        rollout(Setup { seed, faults, nodes: 2 });
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [7, 8, 9] {

@@ -30,7 +30,7 @@ use stdx::Clock;
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use node::Node;
@@ -44,6 +44,8 @@ const WORKERS: usize = 64;
 const BEAT: Duration = Duration::from_secs(10);
 /// The pause before something that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a node tries to register.
+const ATTEMPTS: u32 = 20;
 
 /// Which nodes there are to be.
 #[derive(Debug, Clone)]
@@ -117,19 +119,32 @@ impl Nodes {
                 result?;
             }
             let all = Arc::clone(self);
-            under_way.spawn(async move {
-                let (object, lease) = (node::object(&all.config, number, all.clock.now()), all.lease(number));
-                created(all.requests.create(&Node::KIND, "", &object).await)?;
-                match all.requests.create(&node::LEASE, node::LEASES, &lease).await {
-                    Err(error) if error.is_taken() => all.report(number).await,
-                    result => result.map(drop),
-                }
-            });
+            under_way.spawn(async move { all.register_one(number).await });
         }
         while let Some(result) = under_way.join_next().await {
             result.unwrap_or(Ok(()))?;
         }
         Ok(())
+    }
+
+    /// As a kubelet does, it tries again where no answer came.
+    async fn register_one(&self, number: usize) -> Result<(), ApiError> {
+        let (object, lease) = (node::object(&self.config, number, self.clock.now()), self.lease(number));
+        let mut attempts = 0;
+        loop {
+            let result = async {
+                created(self.requests.create(&Node::KIND, "", &object).await)?;
+                match self.requests.create(&node::LEASE, node::LEASES, &lease).await {
+                    Err(error) if error.is_taken() => self.report(number).await,
+                    result => result.map(drop),
+                }
+            };
+            attempts += 1;
+            match result.await {
+                Err(error) if error.is_unknown() && attempts < ATTEMPTS => sleep(PAUSE).await,
+                result => return result,
+            }
+        }
     }
 
     fn lease(&self, number: usize) -> serde_json::Value {
