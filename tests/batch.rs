@@ -113,9 +113,17 @@ fn keeps_indexes(succeeded: &mut BTreeSet<u32>, world: &World, change: &Change<'
     if is_active(change.new) && world.active_pods().filter(|pod| index(pod) == Some(own)).count() > 1 {
         return Err(format!("index {own} is at work twice"));
     }
-    let has_succeeded = |pod: &Value| pod["status"]["phase"] == "Succeeded";
-    if has_succeeded(change.new) && !has_succeeded(change.old) && !succeeded.insert(own.parse().unwrap()) {
-        return Err(format!("index {own} succeeds twice"));
+    if change.new["status"]["phase"] == "Succeeded" {
+        succeeded.insert(own.parse().unwrap());
+    }
+    // One that is deleted is replaced at once, and may succeed all the same.
+    let has_succeeded = |pod: &&Value| {
+        index(pod) == Some(own)
+            && pod["status"]["phase"] == "Succeeded"
+            && pod["metadata"]["deletionTimestamp"].is_null()
+    };
+    if world.all("pods").filter(has_succeeded).count() > 1 {
+        return Err(format!("index {own} has succeeded twice"));
     }
     Ok(())
 }
