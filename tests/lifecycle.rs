@@ -177,14 +177,20 @@ fn owner<'a>(object: &'a Value) -> Option<&'a str> {
     object["metadata"]["ownerReferences"][0]["uid"].as_str()
 }
 
-/// An owner that is deleted in the foreground goes after all it owns.
+/// An owner that is deleted in the foreground goes after all it owned then. What its controller was about to make may come
+/// too late to be waited for; it is collected after its owner.
 fn goes_last(world: &World, change: &Change<'_>) -> Result<(), String> {
     let owned = match change.plural {
         "deployments" => "replicasets",
         "replicasets" => "pods",
         _ => return Ok(()),
     };
-    let left = world.all(owned).filter(|object| owner(object) == change.old["metadata"]["uid"].as_str()).count();
+    let meta = &change.old["metadata"];
+    let was_there = |object: &&Value| {
+        let [made, marked] = [&object["metadata"]["creationTimestamp"], &meta["deletionTimestamp"]].map(Value::as_str);
+        owner(object) == meta["uid"].as_str() && made < marked
+    };
+    let left = world.all(owned).filter(was_there).count();
     if change.new.is_null() && left > 0 { Err(format!("gone before {left} {owned}")) } else { Ok(()) }
 }
 
