@@ -58,7 +58,11 @@ fn counts_once(noted: &mut BTreeSet<String>, world: &World, change: &Change<'_>)
                 return Err(format!("{uid} is counted twice"));
             }
         }
-    } else if change.plural == "pods" && is_tracked(change.old) && !is_tracked(change.new) && change.old["status"]["phase"] == "Succeeded" {
+    } else if change.plural == "pods"
+        && is_tracked(change.old)
+        && !is_tracked(change.new)
+        && change.old["status"]["phase"] == "Succeeded"
+    {
         let uid = change.old["metadata"]["uid"].as_str().unwrap();
         // Of an indexed job the index is noted.
         let own = index(change.old).map(|index| index.parse().unwrap());

@@ -202,9 +202,8 @@ fn nothing_ends(_: &World, change: &Change<'_>) -> Result<(), String> {
 }
 
 fn images_of_pods(caches: &Caches) -> BTreeSet<String> {
-    let templates = caches.pods.all().into_iter().filter_map(|pod| {
-        pod.metadata.labels.get("pod-template-hash").map(str::to_owned)
-    });
+    let templates =
+        caches.pods.all().into_iter().filter_map(|pod| pod.metadata.labels.get("pod-template-hash").map(str::to_owned));
     templates.collect()
 }
 
@@ -291,10 +290,13 @@ fn everything() -> Vec<(Kind, Value)> {
     });
     let specs = [
         (Deployment::KIND, json!({"replicas": 3, "selector": selector, "template": template})),
-        (StatefulSet::KIND, json!({
-            "replicas": 3, "serviceName": "all", "selector": selector, "template": template,
-            "volumeClaimTemplates": claims, "podManagementPolicy": "Parallel",
-        })),
+        (
+            StatefulSet::KIND,
+            json!({
+                "replicas": 3, "serviceName": "all", "selector": selector, "template": template,
+                "volumeClaimTemplates": claims, "podManagementPolicy": "Parallel",
+            }),
+        ),
         (DaemonSet::KIND, json!({"selector": selector, "template": template})),
         (Job::KIND, json!({"completions": 6, "parallelism": 2, "completionMode": "Indexed", "template": once})),
         (CronJob::KIND, hourly),

@@ -236,9 +236,7 @@ fn sets_in_parallel_keep_their_claims_as_they_are_told_whatever_goes_wrong() {
                 [_, "Delete"] => 5,
                 _ => 6,
             };
-            cluster
-                .until("the claims that stay", |caches| caches.pods.is_empty() && are_bound(caches, left))
-                .await;
+            cluster.until("the claims that stay", |caches| caches.pods.is_empty() && are_bound(caches, left)).await;
             cluster.sleep(Duration::from_secs(300)).await;
             assert!(are_bound(&cluster.caches, left));
         });
