@@ -173,7 +173,7 @@ fn nothing_is_left_of_a_namespace_whatever_goes_wrong() {
     }
 }
 
-fn owner<'a>(object: &'a Value) -> Option<&'a str> {
+fn owner(object: &Value) -> Option<&str> {
     object["metadata"]["ownerReferences"][0]["uid"].as_str()
 }
 

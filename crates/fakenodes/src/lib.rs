@@ -133,11 +133,9 @@ impl Nodes {
         let mut attempts = 0;
         loop {
             let result = async {
-                created(self.requests.create(&Node::KIND, "", &object).await)?;
-                match self.requests.create(&node::LEASE, node::LEASES, &lease).await {
-                    Err(error) if error.is_taken() => self.report(number).await,
-                    result => result.map(drop),
-                }
+                let is_new = created(self.requests.create(&Node::KIND, "", &object).await)?;
+                created(self.requests.create(&node::LEASE, node::LEASES, &lease).await)?;
+                if is_new { Ok(()) } else { self.report(number).await }
             };
             attempts += 1;
             match result.await {
