@@ -2,7 +2,11 @@
 //! wrong, and what evictions make of budgets.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use client::{
     ApiError, Caches, Key, Kind,
@@ -13,7 +17,7 @@ use serde_json::{Value, json};
 use testkit::cluster::{
     Cluster, Setup,
     faults::Faults,
-    observer::{Change, World, is_active, is_ready},
+    observer::{Change, World, is_active, is_missed, is_ready},
     seeds, simulate,
 };
 
@@ -195,6 +199,18 @@ async fn taint(cluster: &Cluster, node: usize, taints: Value) {
     cluster.requests.patch(&Node::KIND, &key, "", (Patch::Merge, &patch)).await.unwrap();
 }
 
+/// The nodes without a pod that is ready. Nobody answers for those that were `missed`, until there is such a pod again.
+fn nodes_without(world: &World, missed: &mut BTreeSet<String>) -> Vec<String> {
+    let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let served: BTreeSet<String> =
+        world.active_pods().filter(|pod| is_ready(pod)).map(|pod| name(&pod["spec"]["nodeName"])).collect();
+    missed.retain(|node| !served.contains(node));
+    let unheard = world.all("nodes").filter(|node| is_missed(node));
+    missed.extend(unheard.map(|node| name(&node["metadata"]["name"])));
+    let nodes = world.all("nodes").map(|node| name(&node["metadata"]["name"]));
+    nodes.filter(|node| !served.contains(node) && !missed.contains(node)).collect()
+}
+
 fn daemon_set_through_its_life(seed: u64, update: Value) {
     let surges = update["maxSurge"] == 1;
     simulate(Setup { seed, faults: Faults::many(), nodes: 5 }, |cluster| async move {
@@ -205,11 +221,14 @@ fn daemon_set_through_its_life(seed: u64, update: Value) {
             }
             cluster.create(&DaemonSet::KIND, "default", daemons(update)).await;
             cluster.until("a pod on every node", |caches| is_on_every_node(caches, 5)).await;
+            let (missed, [most_without, most_pods]) = (Mutex::default(), if surges { [0, 6] } else { [1, 5] });
             cluster.observer.rule(move |world, _| {
-                let ready = world.active_pods().filter(|pod| is_ready(pod)).count();
+                let without = nodes_without(world, &mut missed.lock().unwrap());
                 let active = world.active_pods().count();
-                let (least, most) = if surges { (5, 6) } else { (4, 5) };
-                if ready >= least && active <= most { Ok(()) } else { Err(format!("{ready} of {active} are ready")) }
+                if without.len() <= most_without && active <= most_pods {
+                    return Ok(());
+                }
+                Err(format!("{active} pods, none that is ready on {without:?}"))
             });
             cluster.patch(&DaemonSet::KIND, "default/log", "", image("log:2")).await;
             cluster.until("an update", |caches| is_on_every_node(caches, 5)).await;

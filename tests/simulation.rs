@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use testkit::cluster::{
     Cluster, Setup,
     faults::Faults,
-    observer::{is_active, is_ready},
+    observer::{is_active, is_missed, is_ready},
     seeds, simulate,
 };
 
@@ -155,11 +155,6 @@ async fn replace(cluster: &Cluster, node: &str) {
         assert!(error.is_taken(), "{error}");
     }
     cluster.patch(&Node::KIND, &format!("/{node}"), "", json!({"spec": {"unschedulable": null}})).await;
-}
-
-fn is_missed(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "Unknown")
 }
 
 #[test]

@@ -70,8 +70,17 @@ pub fn is_active(pod: &Value) -> bool {
 }
 
 pub fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    readiness(pod) == Some("True")
+}
+
+/// Whether nothing has been heard of a node for so long that it is taken for lost.
+pub fn is_missed(node: &Value) -> bool {
+    readiness(node) == Some("Unknown")
+}
+
+fn readiness(object: &Value) -> Option<&str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == "Ready")?["status"].as_str()
 }
 
 impl Observer {
