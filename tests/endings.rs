@@ -308,6 +308,8 @@ async fn nothing_is_made_behind_the_back_of_an_ending_namespace() {
     for round in 0..5 {
         let name = format!("shop-{round}");
         cluster.create(&Namespace::KIND, "", json!({"metadata": {"name": name}})).await;
+        // A cache that has not heard of it yet would take it for gone already.
+        cluster.until("news of the namespace", |caches| caches.namespaces.find("", &name).is_some()).await;
         let mut writers = JoinSet::new();
         for writer in 0..8 {
             let (requests, name) = (cluster.requests.clone(), name.clone());
