@@ -199,16 +199,16 @@ async fn taint(cluster: &Cluster, node: usize, taints: Value) {
     cluster.requests.patch(&Node::KIND, &key, "", (Patch::Merge, &patch)).await.unwrap();
 }
 
-/// The nodes without a pod that is ready. Nobody answers for those that were `missed`, until there is such a pod again.
-fn nodes_without(world: &World, missed: &mut BTreeSet<String>) -> Vec<String> {
+/// The nodes without a pod that is ready, and how many were missed once. Nobody answers for those: a pod there may have
+/// been given up, and replaced at once, and what is said of it comes late.
+fn nodes_without(world: &World, missed: &mut BTreeSet<String>) -> (Vec<String>, usize) {
     let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let served: BTreeSet<String> =
-        world.active_pods().filter(|pod| is_ready(pod)).map(|pod| name(&pod["spec"]["nodeName"])).collect();
-    missed.retain(|node| !served.contains(node));
     let unheard = world.all("nodes").filter(|node| is_missed(node));
     missed.extend(unheard.map(|node| name(&node["metadata"]["name"])));
+    let served: BTreeSet<String> =
+        world.active_pods().filter(|pod| is_ready(pod)).map(|pod| name(&pod["spec"]["nodeName"])).collect();
     let nodes = world.all("nodes").map(|node| name(&node["metadata"]["name"]));
-    nodes.filter(|node| !served.contains(node) && !missed.contains(node)).collect()
+    (nodes.filter(|node| !served.contains(node) && !missed.contains(node)).collect(), missed.len())
 }
 
 fn daemon_set_through_its_life(seed: u64, update: Value) {
@@ -223,9 +223,9 @@ fn daemon_set_through_its_life(seed: u64, update: Value) {
             cluster.until("a pod on every node", |caches| is_on_every_node(caches, 5)).await;
             let (missed, [most_without, most_pods]) = (Mutex::default(), if surges { [0, 6] } else { [1, 5] });
             cluster.observer.rule(move |world, _| {
-                let without = nodes_without(world, &mut missed.lock().unwrap());
+                let (without, missed) = nodes_without(world, &mut missed.lock().unwrap());
                 let active = world.active_pods().count();
-                if without.len() <= most_without && active <= most_pods {
+                if without.len() <= most_without && active <= most_pods + missed {
                     return Ok(());
                 }
                 Err(format!("{active} pods, none that is ready on {without:?}"))

@@ -22,11 +22,24 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::ApiError;
+
 /// When a key that fails is tried again: after a first wait, then after twice as long each time, up to a longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     pub first: Duration,
     pub longest: Duration,
+}
+
+/// The longest wait after failures that say nothing about the key: once the server is back, nobody waits long.
+const LONGEST_WHILE_AWAY: Duration = Duration::from_secs(10);
+
+impl Backoff {
+    /// This pace for a failure after which the server is asked again soon, since it gave no answer ([`ApiError::is_away`]).
+    pub fn after(self, is_away: bool) -> Self {
+        let longest = if is_away { self.longest.min(LONGEST_WHILE_AWAY) } else { self.longest };
+        Self { longest, ..self }
+    }
 }
 
 impl Default for Backoff {
@@ -145,12 +158,21 @@ impl<K: Ord + Clone> WorkQueue<K> {
         self.retry_at(key, Backoff::default())
     }
 
-    /// As [`Self::retry`], at a pace of its own.
+    /// As [`Self::retry`], after this answer of the server, or none.
+    pub fn retry_after(&self, key: K, error: &ApiError) -> Duration {
+        self.retry_at(key, Backoff::default().after(error.is_away()))
+    }
+
+    /// As [`Self::retry`], at a pace of its own. Failures beyond the longest wait are not counted: a later one of another
+    /// pace goes on from there.
     pub fn retry_at(&self, key: K, pace: Backoff) -> Duration {
         let mut state = self.shared.state.lock();
         let failures = state.failures.entry(key.clone()).or_default();
-        let wait = pace.first.saturating_mul(1 << (*failures).min(30)).min(pace.longest);
-        *failures += 1;
+        let grown = pace.first.saturating_mul(1 << (*failures).min(30));
+        let wait = grown.min(pace.longest);
+        if grown < pace.longest {
+            *failures += 1;
+        }
         self.shared.measures.retried();
         state.add_at(key, Instant::now() + wait);
         self.shared.news.notify_one();

@@ -52,6 +52,12 @@ impl ApiError {
         matches!(self, Self::Unanswered(_) | Self::Refused { code: 502 | 504, .. })
     }
 
+    /// The server is away, or says that it is too early (too much to do, a disruption budget that is spent): what is asked
+    /// may be quite in order, and an answer to it may come soon.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unanswered(_) | Self::Refused { code: 429 | 502..=504, .. })
+    }
+
     /// The object is another, or in another state, than the request says.
     pub fn is_conflict(&self) -> bool {
         self.reason() == "Conflict"

@@ -104,6 +104,7 @@ fn decide(controller: &dyn Controller, case: &Value) -> Value {
         resource: failure["resource"].as_str().unwrap().to_owned(),
         reason: "Forbidden".into(),
         message: failure["message"].as_str().unwrap().to_owned(),
+        is_away: false,
     });
     let key = Key::new(namespace, name);
     let mut attempts = AttemptsByKey::default();

@@ -82,12 +82,15 @@ pub struct Failure {
     /// The server's word for why: `AlreadyExists`.
     pub reason: Box<str>,
     pub message: String,
+    /// The server was away ([`ApiError::is_away`]), and has refused nothing.
+    pub is_away: bool,
 }
 
 impl Failure {
     pub(crate) fn new(verb: &'static str, kind: &Kind, error: &ApiError) -> Self {
         let reason = if error.is_of_ending_namespace() { NAMESPACE_ENDS } else { error.reason() };
-        Self { verb, resource: kind.plural.to_string(), reason: reason.into(), message: error.to_string() }
+        let (resource, message) = (kind.plural.to_string(), error.to_string());
+        Self { verb, resource, reason: reason.into(), message, is_away: error.is_away() }
     }
 
     /// What was to be made would only have been deleted with its namespace: no failure that anybody is told of, or that
@@ -248,7 +251,7 @@ impl Worker {
         match shell.carry_out(&plan).await {
             Ok(()) => queue.forget_failures(key),
             Err(failure) => {
-                let wait = queue.retry_at(key.clone(), self.controller.backoff(&failure));
+                let wait = queue.retry_at(key.clone(), self.controller.backoff(&failure).after(failure.is_away));
                 tracing::debug!(controller = self.controller.name(), %key, "{}; again in {wait:?}", failure.message);
                 turn.failure = Some(failure);
                 let told = self.decide(key, &turn)?.of_failure(&plan);

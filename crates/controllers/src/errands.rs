@@ -93,6 +93,7 @@ impl Shell {
                     resource: REVIEWS.plural.to_string(),
                     reason: "Forbidden".into(),
                     message,
+                    is_away: false,
                 })
             }
             Errand::FillToken { account, secret, patch } => {

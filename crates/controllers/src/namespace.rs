@@ -97,7 +97,7 @@ async fn work(shell: Shell, queue: WorkQueue<Key>) {
             }
             Err(error) => {
                 tracing::debug!(namespace = %key, "not cleared: {error}");
-                queue.retry(key.clone());
+                queue.retry_after(key.clone(), &error);
                 queue.add_after(key.clone(), LONGEST_RETRY);
             }
         }

@@ -40,6 +40,31 @@ async fn failures_wait_longer_each_time_until_one_goes_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_server_is_away_the_wait_stays_short() {
+    let queue = WorkQueue::default();
+    let refusal = |code| ApiError::Refused {
+        code,
+        reason: Box::default(),
+        cause: Box::default(),
+        message: Box::default(),
+        retry_after: None,
+    };
+    let away = [ApiError::Unanswered("connection refused".to_owned()), refusal(429), refusal(503)];
+    for error in away.iter().cycle().take(60) {
+        assert!(queue.retry_after("a", error) <= Duration::from_secs(10));
+    }
+    assert_eq!(queue.retry_after("a", &away[0]), Duration::from_secs(10));
+    // What is refused then is tried as often as if the wait had grown no further.
+    let waits: Vec<u64> = (0..3).map(|_| queue.retry_after("a", &refusal(422)).as_secs()).collect();
+    assert_eq!(waits, [10, 20, 40]);
+    // And one that has failed for long for another reason waits no longer than the rest while the server is away.
+    assert_eq!(queue.retry_after("a", &away[1]), Duration::from_secs(10));
+    let slowly = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+    let waits: Vec<u64> = (0..5).map(|_| queue.retry_at("b", slowly.after(true)).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 10]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_times_the_earlier_counts() {
     let queue = WorkQueue::default();
     let start = Instant::now();

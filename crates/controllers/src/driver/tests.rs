@@ -86,3 +86,38 @@ async fn keys_whose_requests_get_no_answer_do_not_keep_others_waiting() {
     }
     assert!(!queue.is_idle(), "the others are still worked on");
 }
+
+/// Patches an object, which its server never answers.
+struct Patcher;
+
+impl Controller for Patcher {
+    fn name(&self) -> &'static str {
+        "patcher"
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        &[]
+    }
+
+    fn touched(&self, _: &Caches, _: &Changes, _: &mut dyn FnMut(Key)) {}
+
+    fn reconcile(&self, _: &Caches, key: &Key, _: &Turn) -> Plan {
+        let kind = Kind::namespaced("", "v1", "Pod", "pods");
+        let (form, patch) = (client::requests::Patch::Merge, serde_json::json!({}));
+        let patch = Action::Patch { kind, key: key.clone(), subresource: "", form, patch };
+        Plan { steps: vec![vec![patch]], ..Plan::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_long_the_server_is_away_a_key_is_tried_again_soon_after() {
+    let worker = worker(Arc::new(Patcher));
+    let mut key = Key::new("shop", "web");
+    for _ in 0..30 {
+        worker.look_at(&key).await;
+        let tried = tokio::time::Instant::now();
+        key = worker.queue.next().await;
+        assert!(tried.elapsed() <= Duration::from_secs(10), "{:?}", tried.elapsed());
+        worker.queue.done(&key);
+    }
+}

@@ -31,7 +31,7 @@ impl Collector {
             match self.carry_out(steps).await {
                 Ok(()) => self.objects.forget_failures(&uid),
                 Err(error) => {
-                    let wait = self.objects.retry(Arc::clone(&uid));
+                    let wait = self.objects.retry_after(Arc::clone(&uid), &error);
                     tracing::debug!(%uid, "not collected: {error}; again in {wait:?}");
                 }
             }
@@ -187,7 +187,7 @@ impl Collector {
                         self.owners.forget_failures(&identity);
                     }
                     Err(error) => {
-                        let wait = self.owners.retry(identity.clone());
+                        let wait = self.owners.retry_after(identity.clone(), &error);
                         tracing::debug!(?identity, "owner not found out: {error}; again in {wait:?}");
                     }
                 }
