@@ -17,6 +17,9 @@ pub use encode::encode;
 
 /// Decodes the first document of a stream; aliases may not expand to more than `limit_bytes`.
 pub(crate) fn decode(text: &str, limit_bytes: usize) -> Result<Decoded, DecodeError> {
+    if text.chars().any(|letter| !is_printable(letter)) {
+        return Err(DecodeError::Syntax("yaml: control characters are not allowed".to_owned()));
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
@@ -37,6 +40,11 @@ pub(crate) fn decode(text: &str, limit_bytes: usize) -> Result<Decoded, DecodeEr
         found => vec![format!("yaml: unmarshal errors:\n{}", found.join("\n"))],
     };
     Ok(Decoded { value, strict_errors })
+}
+
+/// What YAML 1.1 lets a stream consist of (section 5.1); JSON's strings know no other controls either.
+fn is_printable(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 struct Reader<'a> {

@@ -53,3 +53,16 @@ fn what_is_not_utf8_is_replaced() {
     let decoded = decode(b"[\"a\xffb\"]", Encoding::Json, 100).unwrap();
     assert_eq!(decoded.value, serde_json::json!(["a\u{fffd}b"]));
 }
+
+#[test]
+fn yaml_has_no_control_characters() {
+    for refused in ["a: \"x\u{1}y\"", "a: x\u{7f}", "# \u{0}\na: 1", "a: \u{9f}", "{a: \u{fffe}}"] {
+        let expect = DecodeError::Syntax("yaml: control characters are not allowed".to_owned());
+        assert_eq!(decode(refused.as_bytes(), Encoding::Yaml, 100), Err(expect), "{refused:?}");
+    }
+    for taken in
+        ["\u{feff}a: b", "a: \"x\ty\"", "a: b\r\n", "a: \"\u{85}\u{a0}\u{fffd}\u{1f600}\"", "{\"a\": \"\u{7f}\"}"]
+    {
+        assert!(decode(taken.as_bytes(), Encoding::Yaml, 100).is_ok(), "{taken:?}");
+    }
+}
