@@ -146,7 +146,7 @@ pub async fn follow_metadata(requests: &Requests, kind: &Kind, sink: &impl Sink<
     let mut pause = FIRST_PAUSE;
     loop {
         let Err(error) = list_and_watch::<Partial, _>(sink, &source, &mut pause).await;
-        if error.is_not_found() {
+        if error.is_not_found() || error.is_unserved() {
             return;
         }
         source.rest(&error, &mut pause).await;

@@ -42,6 +42,11 @@ impl ApiError {
         self.reason() == "NotFound"
     }
 
+    /// The path is not served: the kind is not there, or not any more. That says nothing of an object.
+    pub fn is_unserved(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, reason, .. } if reason.is_empty())
+    }
+
     /// There is an object of that name already.
     pub fn is_taken(&self) -> bool {
         self.reason() == "AlreadyExists"

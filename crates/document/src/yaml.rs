@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::decode::{DecodeError, Decoded, MAX_DEPTH};
 
-pub use encode::encode;
+pub use encode::{encode, encode_list};
 
 /// Decodes the first document of a stream; aliases may not expand to more than `limit_bytes`.
 pub(crate) fn decode(text: &str, limit_bytes: usize) -> Result<Decoded, DecodeError> {

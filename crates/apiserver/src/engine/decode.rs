@@ -2,10 +2,7 @@
 
 use std::sync::LazyLock;
 
-use api::{
-    resource::Resource,
-    status::{Status, Subject},
-};
+use api::{resource::Resource, status::Status};
 use document::{DecodeError, Encoding, Type};
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -276,16 +273,9 @@ pub fn complete(resource: &Resource, document: &mut Value) -> Result<(), Status>
     finish(resource, document, Vec::new(), FieldValidation::Ignore, None).map(|_| ())
 }
 
-/// The same after a patch, whose mistakes are its sender's and which has kept the type; returns what strict field validation complains of.
-pub fn complete_patched(target: &Target, document: &mut Value) -> Result<Vec<String>, Status> {
-    let resource = &target.resource;
-    let as_error = |detail: String| {
-        let name = target.name.as_str();
-        let path = api::field::Path::new("patch");
-        let error = api::field::FieldError::invalid(&path, "", detail);
-        Status::invalid(Subject { group: &resource.group, resource: &resource.kind, name }, &vec![error])
-    };
-    let strict = typed(resource, document).map_err(as_error)?;
+/// The same after a patch which has kept the type; returns what strict field validation complains of, or what is wrong.
+pub fn complete_patched(resource: &Resource, document: &mut Value) -> Result<Vec<String>, String> {
+    let strict = typed(resource, document)?;
     default(resource, document);
     Ok(strict)
 }

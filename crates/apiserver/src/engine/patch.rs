@@ -130,7 +130,8 @@ impl Change<'_> {
                     // Nothing is left to say which object it was.
                     metadata::place(target, &mut document)?;
                 }
-                let strict = decode::complete_patched(target, &mut document)?;
+                let strict = decode::complete_patched(&target.resource, &mut document)
+                    .map_err(|why| patch.refused_on(old, target.resource.root(), why))?;
                 caller.warnings.extend(patch.judge(&document, strict, caller.validation)?);
                 metadata::place(target, &mut document)?;
                 Ok(Changed { document, conditional })
@@ -286,14 +287,26 @@ impl Patch {
             }
             Patch::Apply { .. } => strict,
         };
-        decode::judge(complaints, validation).map_err(|refusal| {
-            let shown = match self {
-                Patch::Strategic { patch, .. } => Shown(patch).to_string(),
-                _ => document.to_string(),
-            };
-            let error = FieldError::invalid(&Path::new("patch"), shown, refusal);
-            Status::invalid(Subject { group: "", resource: "", name: "" }, &vec![error])
-        })
+        decode::judge(complaints, validation).map_err(|refusal| self.refused(document, refusal))
+    }
+
+    /// The refusal of what the patch makes of a document, which does not fit its type.
+    pub fn refused_on(&self, old: &Value, of: Type<'_>, why: String) -> Status {
+        let mut patched = old.clone();
+        match self.apply(&mut patched, of) {
+            Ok(()) => self.refused(&patched, why),
+            Err(error) => patch_error(&error),
+        }
+    }
+
+    /// Upstream names neither the kind nor the object here.
+    fn refused(&self, document: &Value, why: String) -> Status {
+        let shown = match self {
+            Patch::Strategic { patch, .. } => Shown(patch).to_string(),
+            _ => document.to_string(),
+        };
+        let error = FieldError::invalid(&Path::new("patch"), shown, why);
+        Status::invalid(Subject { group: "", resource: "", name: "" }, &vec![error])
     }
 }
 

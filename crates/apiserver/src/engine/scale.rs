@@ -158,7 +158,8 @@ impl Scaling<'_> {
             Wanted::Patch(patch) => {
                 let mut scale = current.clone();
                 patch.apply(&mut scale, self.of).map_err(|error| patch::patch_error(&error))?;
-                let strict = document::check(&mut scale, self.of).map_err(|error| Status::bad_request(error.0))?;
+                let strict = document::check(&mut scale, self.of)
+                    .map_err(|error| patch.refused_on(current, self.of, error.0))?;
                 self.caller.warnings.extend(patch.judge(&scale, strict, self.caller.validation)?);
                 scale
             }

@@ -83,7 +83,7 @@ pub fn in_turn<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// Lets the runtime's other tasks go on with another thread, where it has several.
-fn aside<T>(act: impl FnOnce() -> T) -> T {
+pub fn aside<T>(act: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(act),
         _ => act(),

@@ -48,7 +48,9 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Of one response: a piece.
 const SEND_BUFFER_BYTES: usize = CHUNK_BYTES;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// From the last answer to the end of the next request's head: clients in Go keep connections idle for so long, and one
+/// that is closed under a request loses it.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A peer that takes no bytes for so long is gone or too slow, and is dropped; where it leaves only one stream
 /// shut, that is reset.

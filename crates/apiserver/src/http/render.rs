@@ -94,12 +94,12 @@ impl View {
         }
         // One by one: a document takes many times what is shown of it.
         let items = page.entries.iter().filter_map(|entry| Some(self.listed(document_of(&self.resource, entry).ok()?)));
-        let (mut frame, place) = self.frame(metadata);
+        let (frame, place) = self.frame(metadata);
+        let capacity_bytes = self.making_bytes(&page.entries);
         if self.accepted.format == Format::Yaml {
-            frame[place] = items.collect();
-            return value(StatusCode::OK, Format::Yaml, &frame);
+            return yaml_response(StatusCode::OK, document::yaml::encode_list(&frame, place, items, capacity_bytes));
         }
-        let mut text = String::with_capacity(self.making_bytes(&page.entries));
+        let mut text = String::with_capacity(capacity_bytes);
         text.push('{');
         for (name, value) in frame.as_object().into_iter().flatten() {
             // Writing to a string does not fail.
@@ -117,8 +117,8 @@ impl View {
     pub fn making_bytes(&self, entries: &[Arc<Entry>]) -> usize {
         const MAX_METADATA_BYTES: usize = 4 * 1024;
         const MAX_CELLS_BYTES: usize = 512;
-        // About what a document takes beside its text.
-        const DOCUMENT_FACTOR: usize = 8;
+        // Indentation makes it longer than JSON, and rarely by more.
+        const YAML_FACTOR: usize = 2;
         let Accepted { format, shape } = self.accepted;
         let most = match (shape, self.include) {
             (Shape::Object, _) | (Shape::Table(_), Include::Object) => usize::MAX,
@@ -127,7 +127,7 @@ impl View {
         };
         let is_made = |entry: &Entry| self.accepted != FALLBACK || !self.is_verbatim(entry);
         let made = entries.iter().filter(|entry| is_made(entry)).map(|entry| entry.value.len().min(most));
-        made.sum::<usize>() * if format == Format::Yaml { DOCUMENT_FACTOR } else { 1 }
+        made.sum::<usize>() * if format == Format::Yaml { YAML_FACTOR } else { 1 }
     }
 
     /// A list without its items, and where these belong.
@@ -398,13 +398,15 @@ fn set_json(response: &mut Response<Body>) {
 pub fn value(status: StatusCode, format: Format, document: &Value) -> Response<Body> {
     match format {
         Format::Json => json_response(status, fitted(document.to_string())),
-        Format::Yaml => {
-            let mut response = Response::new(Body::from(fitted(document::yaml::encode(document))));
-            *response.status_mut() = status;
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-            response
-        }
+        Format::Yaml => yaml_response(status, document::yaml::encode(document)),
     }
+}
+
+fn yaml_response(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(fitted(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+    response
 }
 
 /// A text that takes what it needs: it may have to wait for its reader.

@@ -26,6 +26,7 @@ use crate::{
         delete::{self, Asks, DeleteOptions},
         patch::Change,
     },
+    http::heavy,
 };
 
 /// How many instances are deleted at once, so that they share the syncs of the journal.
@@ -186,7 +187,8 @@ fn serve(engine: &Engine, definition: &Value) {
     if !known.is_served() || is_current(&engine.registry.load(), &known) {
         return;
     }
-    let rows = row::rows(definition, &object_meta);
+    // It compiles patterns.
+    let rows = heavy::aside(|| row::rows(definition, &object_meta));
     engine.serve(|registry| registry.without(&known.group, &known.plural).with(rows.clone()));
 }
 

@@ -14,8 +14,8 @@ use kube::client::Body;
 use tokio::time::sleep;
 use tower_service::Service;
 
-use super::run;
-use crate::{Cache, Requests, objects::Pod};
+use super::{Partial, Sink, follow_metadata, run};
+use crate::{Cache, Kind, Requests, objects::Pod, reading::ObjectId};
 
 /// An API server that has nothing: it lists that, and ends every watch at once.
 #[derive(Clone, Default)]
@@ -118,4 +118,40 @@ async fn a_server_that_ends_every_watch_at_once_is_asked_less_and_less() {
     }
     assert_eq!(server.lists.load(Ordering::Relaxed), 1, "and goes on from where it was");
     following.abort();
+}
+
+/// An API server that knows neither the kind nor what to say of it but a text.
+#[derive(Clone)]
+struct Unaware;
+
+impl Service<Request<Body>> for Unaware {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Body::from(b"404 page not found\n".to_vec()));
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}
+
+struct Nobody;
+
+impl Sink<Partial> for Nobody {
+    fn replace(&self, _: Vec<Partial>, _: &[ObjectId], _: u64) {}
+    fn observe(&self, _: Partial) {}
+    fn ended(&self, _: &ObjectId) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_no_longer_served_is_left() {
+    let requests = Requests::new(kube::Client::new(Unaware, "default"), "test");
+    let kind = Kind::namespaced("shop.example.com", "v1", "Sail", "sails");
+    let left = tokio::time::timeout(Duration::from_secs(1), follow_metadata(&requests, &kind, &Nobody)).await;
+    assert!(left.is_ok(), "it is followed for ever");
 }

@@ -219,7 +219,7 @@ async fn list(requests: &Requests, kind: &Kind, namespace: &str) -> Result<Vec<I
     match requests.read_as::<List<Item>>(Form::MetadataList, &kind.collection(namespace)).await {
         Ok(list) => Ok(list.items.unwrap_or_default()),
         // The resource went since discovery, and its objects with it.
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) if error.is_not_found() || error.is_unserved() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

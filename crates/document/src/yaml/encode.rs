@@ -23,6 +23,28 @@ pub fn encode(value: &Value) -> String {
     text
 }
 
+/// The text of `frame`, in which the field `place` is a list of these. They are made one by one: a document takes many times
+/// what its text does.
+pub fn encode_list(frame: &Value, place: &str, items: impl Iterator<Item = Value>, capacity_bytes: usize) -> String {
+    let mut text = String::with_capacity(capacity_bytes);
+    let fields: Map<String, Value> = frame.as_object().cloned().unwrap_or_default();
+    let (before, after): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().filter(|(name, _)| name != place).partition(|(name, _)| &**name < place);
+    write_fields(&mut text, &before, 0, false);
+    write_string(&mut text, place, None);
+    let name_end = text.len();
+    text.push_str(":\n");
+    let start = text.len();
+    for item in items {
+        write_items(&mut text, std::slice::from_ref(&item), 0, false);
+    }
+    if text.len() == start {
+        text.replace_range(name_end.., ": []\n");
+    }
+    write_fields(&mut text, &after, 0, false);
+    text
+}
+
 /// `inline`: the first line already has its indentation, behind a dash.
 fn write_fields(text: &mut String, fields: &Map<String, Value>, indent: usize, inline: bool) {
     for (index, (key, value)) in fields.iter().enumerate() {
@@ -154,6 +176,29 @@ fn write_literal(text: &mut String, string: &str, indent: usize) {
         if !line.is_empty() {
             pad(text, indent);
             text.push_str(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_made_piece_by_piece_is_the_same_text() {
+        let item = |name: &str| json!({"metadata": {"name": name, "labels": {}}, "lines": ["a\nb\n", [1, []]]});
+        for items in [vec![], vec![item("a")], vec![item("a"), json!("text"), json!({}), item("b")]] {
+            for (frame, place) in [
+                (json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "5"}}), "items"),
+                (json!({"kind": "Table", "columnDefinitions": [{"name": "Name"}]}), "rows"),
+                (json!({}), "items"),
+            ] {
+                let mut whole = frame.clone();
+                whole[place] = items.clone().into();
+                assert_eq!(encode_list(&frame, place, items.iter().cloned(), 0), encode(&whole));
+            }
         }
     }
 }

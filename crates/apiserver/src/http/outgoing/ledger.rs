@@ -1,20 +1,23 @@
 //! Who holds how much of what was made and not sent yet, and who is to give something back when no more fits. Ends
 //! nothing itself: it names what is to be ended.
 //!
-//! It is not the newcomer who pays but the user who holds most, with what has waited longest. Only where the newcomer is
-//! that user is he refused. What nothing was taken from for long is given up first, whoever's it is: many users that hold
-//! little each shut nobody out.
+//! It is not the newcomer who pays but the user who holds most, with what has waited longest. Where the newcomer is that
+//! user he is refused, and where all of it moves and has not been there for long. What nothing was taken from for long is
+//! given up first, whoever's it is: many users that hold little each shut nobody out.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-/// What was taken from so lately is not ended for what is small. Past twice the bound that is no excuse.
+/// What was taken from so lately is not ended for others. For what is small, past twice the bound that is no excuse.
 pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What takes longer than this is ended for others although it moves: who takes a little now and then shuts nobody out.
+pub const LASTS: Duration = Duration::from_secs(30);
 
 /// What nothing was taken from for so long makes room for anybody.
 pub const GIVEN_UP: Duration = Duration::from_secs(5);
@@ -41,7 +44,8 @@ pub struct Ledger<S> {
 #[derive(Debug)]
 struct Holder<S> {
     bytes: usize,
-    claims: HashMap<u64, Entry<S>>,
+    /// In the order in which they came.
+    claims: BTreeMap<u64, Entry<S>>,
     /// By when something was taken last, as far as that was looked at.
     by_age: BTreeSet<(Instant, u64)>,
 }
@@ -49,6 +53,7 @@ struct Holder<S> {
 #[derive(Debug)]
 struct Entry<S> {
     bytes: usize,
+    began: Instant,
     since: Instant,
     stream: S,
 }
@@ -120,10 +125,14 @@ impl<S: Taken> Ledger<S> {
                 _ if need == Need::Granted => Arc::clone(user),
                 _ => break,
             };
-            let is_spared = need == Need::Granted && self.held <= 2 * self.bound;
+            let is_spared = need == Need::Refusable || self.held <= 2 * self.bound;
             let until = if is_spared { now.checked_sub(GRACE) } else { Some(now) };
-            let Some(stream) = until.and_then(|until| self.take_idle(&payer, until)) else { break };
+            let idle = until.and_then(|until| self.take_idle(&payer, until));
+            let Some(stream) = idle.or_else(|| self.take_lasting(&payer, now)) else { break };
             ending.push(stream);
+        }
+        if need == Need::Refusable && !self.has_left(bytes) && self.held >= self.bound / 2 {
+            return (ending, Err(Refused));
         }
         let number = self.next;
         self.next += 1;
@@ -131,7 +140,7 @@ impl<S: Taken> Ledger<S> {
         self.change(user, |holder| {
             holder.bytes += bytes;
             holder.by_age.insert((now, number));
-            holder.claims.insert(number, Entry { bytes, since: now, stream });
+            holder.claims.insert(number, Entry { bytes, began: now, since: now, stream });
         });
         (ending, Ok(number))
     }
@@ -169,6 +178,12 @@ impl<S: Taken> Ledger<S> {
         }
     }
 
+    /// Takes out what of a user has been there longest, if that is long.
+    fn take_lasting(&mut self, user: &Arc<str>, now: Instant) -> Option<S> {
+        let (&number, entry) = self.users.get(user)?.claims.first_key_value()?;
+        if now.duration_since(entry.began) < LASTS { None } else { self.remove(user, number) }
+    }
+
     fn remove(&mut self, user: &Arc<str>, number: u64) -> Option<S> {
         let mut removed = None;
         self.change(user, |holder| {
@@ -184,7 +199,7 @@ impl<S: Taken> Ledger<S> {
 
     /// Changes what a user holds, and his place among all. Who holds nothing is forgotten.
     fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut Holder<S>)) {
-        let empty = || Holder { bytes: 0, claims: HashMap::new(), by_age: BTreeSet::new() };
+        let empty = || Holder { bytes: 0, claims: BTreeMap::new(), by_age: BTreeSet::new() };
         let holder = self.users.entry(Arc::clone(user)).or_insert_with(empty);
         let before = holder.bytes;
         change(holder);
@@ -230,9 +245,9 @@ mod tests {
             self.start + self.since
         }
 
-        /// A claim a third of a second after all before; the numbers of the streams to be ended.
+        /// A claim half a second after all before; the numbers of the streams to be ended.
         fn enter(&mut self, user: &str, bytes: usize, need: Need) -> Result<Vec<u32>, Refused> {
-            self.since += Duration::from_millis(333);
+            self.since += Duration::from_millis(500);
             let stream = Stream(self.streams.len() as u32, Rc::new(Cell::new(self.start)));
             self.streams.push(stream.clone());
             let (ending, entered) = self.ledger.enter(&user.into(), bytes, need, stream, self.now());
@@ -286,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn what_moves_and_is_not_there_for_long_is_ended_for_nobody_who_can_come_back() {
+        let mut trial = Trial::new(100);
+        for _ in 0..2 {
+            assert_eq!(trial.enter("a", 50, Need::Refusable), Ok(vec![]));
+        }
+        for _ in 0..(LASTS.as_secs() - 1) * 2 {
+            trial.streams.iter().for_each(|stream| stream.1.set(trial.now()));
+            assert_eq!(trial.enter("b", 30, Need::Refusable), Err(Refused));
+        }
+        trial.streams.iter().for_each(|stream| stream.1.set(trial.now()));
+        trial.since += Duration::from_secs(1);
+        assert_eq!(trial.enter("b", 30, Need::Refusable), Ok(vec![0]));
+    }
+
+    #[test]
     fn what_is_small_ends_nothing_that_moves() {
         let mut trial = Trial::new(100);
         assert_eq!(trial.enter("a", 60, Need::Refusable), Ok(vec![]));
@@ -303,7 +333,9 @@ mod tests {
         assert_eq!(trial.enter("b", 160, Need::Granted), Ok(vec![2, 3]));
         for (held, ended) in [(200, vec![]), (210, vec![4])] {
             assert_eq!(trial.ledger.held(), held);
-            trial.streams[4].1.set(trial.now());
+            for moving in [1, 4] {
+                trial.streams[moving].1.set(trial.now());
+            }
             assert_eq!(trial.enter("c", 10, Need::Granted), Ok(ended));
         }
     }

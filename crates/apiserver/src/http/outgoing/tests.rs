@@ -11,11 +11,11 @@ use stdx::{SystemClock, SystemRandom};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::*;
+use super::{ledger::GRACE, *};
 use crate::{
     http::{
         listener::{Answer, Handler, Peer, RequestBody, serve},
@@ -271,6 +271,7 @@ async fn whoever_came_first_makes_room() {
     let (mut jane, mut joe) = (served.connect().await, served.connect().await);
     jane.ask("jane/read", 4).await;
     joe.ask("joe/read", 2).await;
+    sleep(GRACE).await;
     let mut newcomer = served.connect().await;
     newcomer.ask("newcomer/read", 2).await;
     assert_eq!(jane.resets(2).await, [0, 1]);
@@ -310,6 +311,7 @@ async fn small_answers_that_are_not_read_cost_their_connection() {
     let (mut jane, mut joe) = (served.connect().await, served.connect().await);
     jane.ask("jane/small", 80).await;
     served.comes_to_hold(|held| held == BOUND).await;
+    sleep(GRACE).await;
     joe.ask("joe/read", 1).await;
     let _ = timeout(LONG, jane.connection).await.unwrap().unwrap();
     assert_eq!(joe.bodies.len(), 1);
@@ -328,6 +330,7 @@ async fn over_http_1_a_connection_is_closed() {
     };
     let huge = ask("/jane/huge").await;
     served.comes_to_hold(|held| held == 200 * MADE).await;
+    sleep(GRACE).await;
     let read = ask("/joe/read").await;
     assert_eq!(read.into_body().collect().await.unwrap().to_bytes().len(), MADE);
     assert!(timeout(LONG, huge.into_body().collect()).await.unwrap().is_err());
