@@ -1,0 +1,1 @@
+//! Containers: images, their snapshots, and the processes that run in them.
